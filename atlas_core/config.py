@@ -1,0 +1,471 @@
+"""Every setting of the program, each with its default, help, unit and bounds beside it.
+
+The command line's help, the window's form, the YAML files and the messages all read this one table.
+Not here: which values go well together for a purpose; that is what `presets.py` is for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from atlas_core.errors import ConfigError
+from atlas_core.paths import write_atomically
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    advanced: bool = False,
+) -> Any:
+    """A dataclass field that knows what it means."""
+    about = {"help": help, "unit": unit, "low": low, "high": high, "choices": choices, "advanced": advanced}
+    return field(default=default, metadata=about)
+
+
+@dataclass(frozen=True)
+class Model:
+    """The shape of the network."""
+
+    family: str = setting("gpt2", "Network family; decides which llama.cpp architecture opens the export.",
+                          choices=("gpt2",), advanced=True)
+    vocab_size: int = setting(50261, "Rows of the embedding. The dataset's tokenizer has the last word.",
+                              unit="tokens", low=8, high=2**24, advanced=True)
+    max_seq_len: int = setting(512, "Context: how many tokens the model sees at once.", unit="tokens", low=8, high=131072)
+    hidden_size: int = setting(512, "Width of every layer.", low=8, high=65536)
+    num_layers: int = setting(8, "Depth: how many blocks follow each other.", low=1, high=1024)
+    num_heads: int = setting(8, "Attention heads in each block; they share the width equally.", low=1, high=1024)
+    mlp_ratio: float = setting(4.0, "Width of each block's inner layer, as a multiple of the width.",
+                               low=0.25, high=64.0, advanced=True)
+    activation: str = setting("gelu", "Non-linearity of the inner layer; only gelu can be exported to GGUF.",
+                              choices=("gelu", "silu", "relu"), advanced=True)
+    dropout: float = setting(0.1, "Share of embedding and residual values dropped while training; 0 for large texts.",
+                             low=0.0, high=0.95)
+    attention_dropout: float = setting(0.0, "Share of attention weights dropped while training; above 0 it costs "
+                                       "the fast attention path.", low=0.0, high=0.95, advanced=True)
+    tie_weights: bool = setting(True, "Use one matrix for reading and for predicting tokens.", advanced=True)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is kept of the text and how it is cut."""
+
+    text_field: str = setting("text", "Which field of a .jsonl line holds the text.", advanced=True)
+    clean_unicode: bool = setting(True, "Bring equal-looking characters to one form (Unicode NFC).")
+    clean_control: bool = setting(True, "Remove invisible control characters.")
+    clean_whitespace: bool = setting(True, "Remove spaces at line ends and more than two empty lines in a row.")
+    min_chars: int = setting(1, "Leave out documents shorter than this.", unit="characters", low=0, high=2**40)
+    max_chars: int = setting(0, "Leave out documents longer than this; 0 keeps them all.", unit="characters",
+                             low=0, high=2**40, advanced=True)
+    min_tokens: int = setting(0, "Leave out documents of fewer tokens; 0 keeps them all.", unit="tokens",
+                              low=0, high=2**40, advanced=True)
+    chunk_tokens: int = setting(0, "Cut long documents into pieces of this length; 0 leaves them whole.",
+                                unit="tokens", low=0, high=2**31, advanced=True)
+    chunk_overlap: int = setting(0, "Tokens that neighbouring pieces share.", unit="tokens",
+                                 low=0, high=2**31, advanced=True)
+    val_fraction: float = setting(0.05, "Share of the documents kept aside to measure progress honestly.",
+                                  low=0.0, high=0.9)
+    test_fraction: float = setting(0.0, "Share of the documents kept aside for a final test.",
+                                   low=0.0, high=0.9, advanced=True)
+    split_seed: int = setting(1337, "Decides which documents are kept aside.", low=0, high=2**63 - 1, advanced=True)
+    stride: int = setting(0, "Distance between the starts of training windows; 0 means one context, so no overlap.",
+                          unit="tokens", low=0, high=131072, advanced=True)
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """How text becomes numbers."""
+
+    name: str = setting("gpt2", "gpt2, or bpe:N to learn N tokens from the text itself, or a dataset folder.")
+    add_bos: bool = setting(False, "Begin every document with a begin-of-text token.", advanced=True)
+
+
+@dataclass(frozen=True)
+class Training:
+    """The optimization."""
+
+    max_steps: int = setting(10000, "How many optimizer steps the whole run takes.", unit="steps", low=1, high=10**9)
+    batch_size: int = setting(4, "Windows computed at once; memory grows with it.", low=1, high=65536)
+    gradient_accumulation_steps: int = setting(4, "Batches added up before each optimizer step.", low=1, high=65536)
+    learning_rate: float = setting(6e-4, "Highest learning rate, reached after the warm-up.", low=1e-9, high=10.0)
+    min_lr_ratio: float = setting(0.1, "Learning rate at the end, as a share of the highest.",
+                                  low=0.0, high=1.0, advanced=True)
+    warmup_steps: int = setting(500, "Steps over which the learning rate rises.", unit="steps", low=0, high=10**9)
+    scheduler_type: str = setting("cosine", "How the learning rate falls after the warm-up.",
+                                  choices=("cosine", "linear", "constant"))
+    optimizer_type: str = setting("adamw", "The optimizer.", choices=("adamw",), advanced=True)
+    weight_decay: float = setting(0.01, "Pull of the matrices towards zero; norms and biases are spared.",
+                                  low=0.0, high=10.0, advanced=True)
+    beta1: float = setting(0.9, "AdamW: memory of the gradient.", low=0.0, high=0.9999, advanced=True)
+    beta2: float = setting(0.95, "AdamW: memory of the squared gradient.", low=0.0, high=0.99999, advanced=True)
+    max_grad_norm: float = setting(1.0, "Longer gradients are shortened to this; 0 turns it off.",
+                                   low=0.0, high=1e6, advanced=True)
+    gradient_checkpointing: bool = setting(False, "Compute activations twice to save memory.")
+    precision: str = setting("auto", "Number format of the arithmetic; auto takes what this machine is fastest with.",
+                             choices=("auto", "fp32", "bf16", "fp16"))
+    seed: int = setting(1337, "Makes a run repeatable.", low=0, high=2**63 - 1)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Validation while training."""
+
+    eval_interval: int = setting(250, "Steps between validations; 0 only at the end of an epoch and of the run.",
+                                 unit="steps", low=0, high=10**9)
+    eval_batches: int = setting(40, "At most this many batches per validation.", unit="batches", low=1, high=10**6)
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """What is saved, and how much of it is kept."""
+
+    save_interval: int = setting(500, "Steps between checkpoints until the speed is known.",
+                                 unit="steps", low=1, high=10**9)
+    save_minutes: float = setting(10.0, "Then one checkpoint about this often; 0 keeps the fixed number of steps.",
+                                  unit="minutes", low=0.0, high=10000.0)
+    keep_checkpoints: int = setting(3, "How many step checkpoints are kept.", low=1, high=10000)
+    keep_epochs: int = setting(5, "How many epoch checkpoints are kept.", low=0, high=10000, advanced=True)
+
+
+@dataclass(frozen=True)
+class Logging:
+    """What is recorded."""
+
+    log_interval: int = setting(1, "Steps between reports of the loss.", unit="steps", low=1, high=10**6, advanced=True)
+    tensorboard: bool = setting(False, "Also write TensorBoard files.", advanced=True)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How text is drawn from the model, in training and in the playground."""
+
+    prompts: tuple[str, ...] = setting(("",), "Prompts continued while training; an empty one starts from nothing.")
+    interval: int = setting(250, "Steps between samples while training; 0 draws none.", unit="steps", low=0, high=10**9)
+    max_new_tokens: int = setting(120, "Length of the continuation.", unit="tokens", low=1, high=10**6)
+    temperature: float = setting(0.8, "Boldness: 0 always takes the likeliest token.", low=0.0, high=100.0)
+    top_k: int = setting(50, "Choose among this many likeliest tokens; 0 means all.", low=0, high=10**6)
+    top_p: float = setting(0.95, "Choose among the likeliest tokens that together have this probability (nucleus).",
+                           low=0.0, high=1.0)
+    seed: int = setting(1337, "Makes the text repeatable.", low=0, high=2**63 - 1)
+    stop: tuple[str, ...] = setting((), "Texts that end the continuation.", advanced=True)
+    stop_at_eos: bool = setting(True, "End where the model ends its document.", advanced=True)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where it runs."""
+
+    device: str = setting("auto", "auto takes the graphics card if there is one.", choices=("auto", "cpu", "cuda", "mps"))
+    threads: int = setting(0, "Processor threads for training; 0 means one for every core.", low=0, high=1024, advanced=True)
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run. Always valid once made through `from_dict`, `load` or `replace`."""
+
+    name: str = "custom"
+    description: str = ""
+    dataset: str = ""  # the folder a run learns from, filled in by the run
+    dataset_fingerprint: str = ""
+    model: Model = Model()
+    data: Data = Data()
+    tokenizer: Tokenizer = Tokenizer()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    checkpointing: Checkpointing = Checkpointing()
+    logging: Logging = Logging()
+    sampling: Sampling = Sampling()
+    hardware: Hardware = Hardware()
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.training.batch_size * self.training.gradient_accumulation_steps * self.model.max_seq_len
+
+    def get(self, key: str) -> Any:
+        """The value of a dotted key such as "model.dropout"."""
+        section, _, name = key.partition(".")
+        return getattr(getattr(self, section), name)
+
+    def replace(self, changes: Mapping[str, Any]) -> Config:
+        """A copy with dotted keys changed: `config.replace({"model.dropout": 0.0})`.
+
+        Raises `ConfigError` with every problem at once.
+        """
+        return Config.from_dict(deep_merge(self.to_dict(), _nest(changes)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for YAML, JSON or a checkpoint."""
+        sections = {s: _section_to_dict(getattr(self, s)) for s in SECTIONS}
+        return {**{name: getattr(self, name) for name in LABELS}, **sections}
+
+    @staticmethod
+    def from_dict(raw: Mapping[str, Any]) -> Config:
+        """Check and convert plain values; what is missing takes its default.
+
+        Raises `ConfigError` listing every unknown key, wrong type, broken bound and contradiction.
+        """
+        problems: list[str] = []
+        values: dict[str, Any] = {}
+        for key, content in raw.items():
+            if key in SECTIONS:
+                values[key] = _read_section(key, content, problems)
+            elif key in LABELS:
+                values[key] = str(content)
+            else:
+                problems.append(unknown_key(str(key), (*LABELS, *SECTIONS)))
+        if not problems:
+            config = Config(**values)
+            problems = contradictions(config)
+            if not problems:
+                return config
+        raise ConfigError(problems)
+
+    def save(self, path: Path) -> None:
+        """Write YAML with each setting's help as a comment."""
+        write_atomically(path, to_yaml(self).encode())
+
+
+SECTIONS: dict[str, type] = {
+    name: hint for name, hint in typing.get_type_hints(Config).items() if dataclasses.is_dataclass(hint)
+}
+
+LABELS = ("name", "description", "dataset", "dataset_fingerprint")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table of settings: what a form or a help text needs to know of a field."""
+
+    section: str
+    name: str
+    type: type
+    default: Any
+    help: str
+    unit: str
+    low: float | None
+    high: float | None
+    choices: tuple[str, ...]
+    advanced: bool
+
+    @property
+    def key(self) -> str:
+        return f"{self.section}.{self.name}"
+
+    @property
+    def bounds(self) -> str:
+        """The allowed values in words, such as "8 to 1024 tokens"."""
+        if self.choices:
+            return ", ".join(self.choices)
+        if self.low is None or self.high is None:
+            return ""
+        return f"{self.low:g} to {self.high:g} {self.unit}".strip()
+
+
+@cache
+def settings() -> dict[str, Setting]:
+    """Every setting by its dotted key, in the order of the file."""
+    table = {}
+    for section, cls in SECTIONS.items():
+        hints = typing.get_type_hints(cls)
+        for f in dataclasses.fields(cls):
+            kind = tuple if typing.get_origin(hints[f.name]) is tuple else hints[f.name]
+            table[f"{section}.{f.name}"] = Setting(section, f.name, kind, f.default, **f.metadata)
+    return table
+
+
+def load(path: Path, *, overrides: Iterable[str] = ()) -> Config:
+    """Read a YAML file, lay it over the defaults and apply `section.key=value` overrides.
+
+    Raises `ConfigError` for a file that cannot be read or that holds anything unknown or wrong.
+    """
+    return Config.from_dict(deep_merge(read_yaml(path), parse_overrides(overrides)))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; an empty file is an empty mapping."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError([f"there is no file {path}"], "Check the path, or choose a preset.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path} cannot be read ({error})"]) from error
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        where = f" at line {place.line + 1}" if place else ""
+        raise ConfigError([f"{path} is not valid YAML{where}"], "Check its indentation and quotes.") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError([f"{path} holds no settings"], "It must consist of sections such as 'model:'.")
+    return content
+
+
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """`["model.dropout=0", ...]` as nested mappings. Values are read as YAML."""
+    changes: dict[str, Any] = {}
+    problems = []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        key = key.strip()
+        if not equals or "." not in key:
+            problems.append(f"'{text}' is not of the form section.key=value")
+        elif key not in settings():
+            problems.append(unknown_key(key, settings()))
+        else:
+            changes[key] = value if settings()[key].type is str else _yaml_value(value)
+    if problems:
+        raise ConfigError(problems)
+    return _nest(changes)
+
+
+def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid on `base`, section by section; neither is changed."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = deep_merge(merged[key], value) if both else value
+    return merged
+
+
+def contradictions(config: Config) -> list[str]:
+    """Settings that are each allowed but not together, one sentence each."""
+    m, t, d = config.model, config.training, config.data
+    problems = []
+    if m.hidden_size % m.num_heads:
+        problems.append(f"model.num_heads ({m.num_heads}) must divide model.hidden_size ({m.hidden_size})")
+    if t.scheduler_type != "constant" and t.warmup_steps > t.max_steps:
+        problems.append(f"training.warmup_steps ({t.warmup_steps}) exceeds training.max_steps ({t.max_steps})")
+    if t.batch_size * t.gradient_accumulation_steps > 2**20:
+        problems.append(f"training.batch_size ({t.batch_size}) times training.gradient_accumulation_steps "
+                        f"({t.gradient_accumulation_steps}) is more than a million windows a step")
+    if d.val_fraction + d.test_fraction > 0.95:
+        problems.append(f"data.val_fraction ({d.val_fraction}) and data.test_fraction ({d.test_fraction}) "
+                        "leave nothing to train on")
+    if d.chunk_tokens and d.chunk_overlap >= d.chunk_tokens:
+        problems.append(f"data.chunk_overlap ({d.chunk_overlap}) must be smaller than data.chunk_tokens ({d.chunk_tokens})")
+    if d.chunk_overlap and not d.chunk_tokens:
+        problems.append(f"data.chunk_overlap ({d.chunk_overlap}) needs data.chunk_tokens above 0")
+    if d.max_chars and d.min_chars > d.max_chars:
+        problems.append(f"data.min_chars ({d.min_chars}) exceeds data.max_chars ({d.max_chars})")
+    if d.stride > m.max_seq_len:
+        problems.append(f"data.stride ({d.stride}) exceeds model.max_seq_len ({m.max_seq_len}): text would be skipped")
+    return problems
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """The sentence for a name nobody knows, with the nearest one that exists."""
+    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    return f"unknown setting '{key}'" + (f" (did you mean '{near[0]}'?)" if near else "")
+
+
+def to_yaml(config: Config) -> str:
+    """The configuration as YAML, each setting with its help, unit and bounds as a comment."""
+    lines = [f"{label}: {_yaml_text(getattr(config, label))}" for label in LABELS]
+    section = ""
+    for key, s in settings().items():
+        if s.section != section:
+            section = s.section
+            lines += ["", f"{section}:"]
+        value = config.get(key)
+        shown = _yaml_text(list(value) if isinstance(value, tuple) else value)
+        lines.append(f"  {s.name}: {shown}  # {s.help}" + (f" [{s.bounds}]" if s.bounds else ""))
+    return "\n".join(lines) + "\n"
+
+
+def _yaml_text(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9)
+    return text.removesuffix("\n").removesuffix("...").rstrip()
+
+
+def _yaml_value(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _nest(dotted: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in dotted.items():
+        section, _, name = key.partition(".")
+        if name:
+            nested.setdefault(section, {})[name] = value
+        else:
+            nested[section] = value
+    return nested
+
+
+def _section_to_dict(section: Any) -> dict[str, Any]:
+    values = {f.name: getattr(section, f.name) for f in dataclasses.fields(section)}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def _read_section(section: str, content: Any, problems: list[str]) -> Any:
+    if content is None:
+        content = {}
+    if not isinstance(content, Mapping):
+        problems.append(f"'{section}' must be a group of settings, not {content!r}")
+        return None
+    values = {}
+    for name, value in content.items():
+        known = settings().get(f"{section}.{name}")
+        if known is None:
+            problems.append(unknown_key(f"{section}.{name}", settings()))
+            continue
+        problem, values[name] = _convert(known, value)
+        if problem:
+            problems.append(problem)
+    return None if problems else SECTIONS[section](**values)
+
+
+def _convert(known: Setting, value: Any) -> tuple[str, Any]:
+    """`value` as the setting's type, with a sentence if it is not of that type or out of bounds."""
+    wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", tuple: "a list of texts"}
+    converted = _as_type(known.type, value)
+    if converted is None:
+        return f"{known.key} must be {wanted[known.type]}, not {value!r}", value
+    if known.choices and converted not in known.choices:
+        near = difflib.get_close_matches(str(converted), known.choices, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        return f"{known.key} must be one of {known.bounds}, not {converted!r}{hint}", value
+    if known.low is not None and known.high is not None and not known.low <= converted <= known.high:
+        return f"{known.key} must be {known.bounds}, not {converted:g}", value
+    return "", converted
+
+
+def _as_type(kind: type, value: Any) -> Any:
+    """`value` as `kind`, or None. YAML 1.1 reads 6e-4 as text, so numbers in text count too."""
+    if kind is bool:
+        return value if isinstance(value, bool) else None
+    if kind is str:
+        return value if isinstance(value, str) else None
+    if kind is tuple:
+        if isinstance(value, str):
+            return (value,)
+        texts = isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
+        return tuple(value) if texts else None
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    if not math.isfinite(number):
+        return None
+    if kind is float:
+        return number
+    return int(value) if isinstance(value, int) else (int(number) if number.is_integer() else None)

@@ -1,0 +1,85 @@
+"""What a front end may ask of a running job. Plain flags, read by the job between two steps.
+
+Nothing here waits for an answer: the answer comes back as an event.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+from atlas_core.config import Sampling
+
+
+class Control:
+    """Wishes that go down to a job. Any thread may call any method."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = False
+        self._paused = False
+        self._save = False
+        self._samples: deque[tuple[str, Sampling | None]] = deque()
+        self._stop_text = False
+
+    def stop(self) -> None:
+        """Finish the step at hand, save, and end with `Finished("stopped")`."""
+        with self._lock:
+            self._stop = True
+            self._stop_text = True
+        self._wake.set()
+
+    def pause(self) -> None:
+        with self._lock:
+            self._paused = True
+
+    def resume(self) -> None:
+        with self._lock:
+            self._paused = False
+        self._wake.set()
+
+    def save_now(self) -> None:
+        with self._lock:
+            self._save = True
+        self._wake.set()
+
+    def sample(self, prompt: str, settings: Sampling | None = None) -> None:
+        """Draw one text from the weights as they are now; `None` means the run's own settings."""
+        with self._lock:
+            self._samples.append((prompt, settings))
+            self._stop_text = False
+        self._wake.set()
+
+    def stop_text(self) -> None:
+        """End the text that is being drawn, and forget those that wait; training goes on."""
+        with self._lock:
+            self._samples.clear()
+            self._stop_text = True
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop
+
+    @property
+    def paused(self) -> bool:
+        return self._paused and not self._stop
+
+    @property
+    def text_stopping(self) -> bool:
+        return self._stop_text
+
+    def take_save(self) -> bool:
+        """True once for each wish to save."""
+        with self._lock:
+            wished, self._save = self._save, False
+            return wished
+
+    def take_sample(self) -> tuple[str, Sampling | None] | None:
+        with self._lock:
+            return self._samples.popleft() if self._samples else None
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until a new wish comes or the time is over."""
+        self._wake.wait(seconds)
+        self._wake.clear()

@@ -1,0 +1,125 @@
+"""The curve of a run: `metrics.jsonl` in and out, smoothing, perplexity. Plain lists, no drawing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from atlas_core.events import CheckpointSaved, EvalDone, Event, RunStarted, StepDone
+from atlas_core.paths import write_atomically
+
+
+class History:
+    """Everything reported of a run so far, one list a quantity, in the order of the steps."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.losses: list[float] = []
+        self.perplexities: list[float] = []
+        self.learning_rates: list[float] = []
+        self.tokens_per_s: list[float] = []
+        self.grad_norms: list[float] = []
+        self.seconds: list[float] = []
+        self.tokens_seen: list[int] = []
+        self.eval_steps: list[int] = []
+        self.val_losses: list[float] = []
+        self.val_perplexities: list[float] = []
+        self.checkpoint_steps: list[int] = []
+        self.resumed_steps: list[int] = []
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """Step and value of the lowest validation loss."""
+        if not self.val_losses:
+            return None
+        loss = min(self.val_losses)
+        return self.eval_steps[self.val_losses.index(loss)], loss
+
+    def add(self, event: Event | dict[str, Any]) -> None:
+        """Take in an event or a line of `metrics.jsonl`; other kinds are passed over."""
+        if isinstance(event, (StepDone, EvalDone, CheckpointSaved, RunStarted)):
+            event = event.to_dict()
+        if not isinstance(event, dict):
+            return
+        kind = event.get("event")
+        if kind == "step":
+            self._add_step(event)
+        elif kind == "eval":
+            self.eval_steps.append(event["step"])
+            self.val_losses.append(_number(event["val_loss"]))
+            self.val_perplexities.append(perplexity(_number(event["val_loss"])))
+        elif kind == "checkpoint":
+            self.checkpoint_steps.append(event["step"])
+        elif kind == "run" and event.get("resumed_from"):
+            self.resumed_steps.append(event["resumed_from"])
+
+    def _add_step(self, event: dict[str, Any]) -> None:
+        loss = _number(event["loss"])
+        self.steps.append(event["step"])
+        self.losses.append(loss)
+        self.perplexities.append(perplexity(loss))
+        self.learning_rates.append(_number(event["learning_rate"]))
+        self.tokens_per_s.append(_number(event["tokens_per_s"]))
+        self.grad_norms.append(_number(event["grad_norm"]))
+        self.seconds.append(_number(event["seconds"]))
+        self.tokens_seen.append(event["tokens_seen"])
+
+    @staticmethod
+    def read(path: Path) -> History:
+        """The history in a `metrics.jsonl`; empty if there is none. A torn line is passed over."""
+        history = History()
+        for _, record in records(path):
+            history.add(record)
+        return history
+
+
+def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each whole line of a metrics file, as text and as a mapping.
+
+    A line that a crash cut short, or that is not ours, is left out.
+    """
+    if not path.exists():
+        return
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(record, dict) and "event" in record and isinstance(record.get("step", 0), int):
+                yield line.rstrip("\n"), record
+
+
+def truncate(path: Path, step: int) -> None:
+    """Forget what was recorded after `step`, so that a resumed run writes no step twice."""
+    if path.exists():
+        kept = [line for line, record in records(path) if record.get("step", 0) <= step]
+        write_atomically(path, "".join(line + "\n" for line in kept).encode())
+
+
+def perplexity(loss: float) -> float:
+    """exp(loss), infinite where a float would overflow."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+def smooth(values: Sequence[float], amount: float) -> list[float]:
+    """Exponential moving average with bias correction (Kingma and Ba 2015, section 3).
+
+    `amount` from 0 (as it is) to below 1; the first value is never pulled towards zero, and values
+    that are not numbers are passed over.
+    """
+    smoothed = []
+    mean, weight = 0.0, 0.0
+    for value in values:
+        if math.isfinite(value):
+            mean = amount * mean + (1 - amount) * value
+            weight = amount * weight + (1 - amount)
+        smoothed.append(mean / weight if weight else value)
+    return smoothed
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,133 @@
+"""Parameters and memory as arithmetic, before anything is built.
+
+What is not here: time, and any measurement. The tests hold these sums against the real network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atlas_core.config import Config, Model
+
+GIB = 2**30
+RUNTIME_BYTES = {"cpu": 360 * 2**20, "cuda": 700 * 2**20, "mps": 500 * 2**20}
+HEAD_ROWS = 1024  # rows of logits that exist at once; `model/loss.py` reads it here
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Peak memory of a training step, item by item, in bytes."""
+
+    items: dict[str, int]
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(self.items.values())
+
+
+def count_parameters(model: Model) -> int:
+    """Trainable numbers of the whole network; a tied output matrix counts once."""
+    H, V = model.hidden_size, model.vocab_size
+    embeddings = V * H + model.max_seq_len * H
+    output = 0 if model.tie_weights else V * H
+    return embeddings + model.num_layers * block_parameters(model) + 2 * H + output
+
+
+def block_parameters(model: Model) -> int:
+    """One block: two norms, the joined query-key-value projection, its output, and the MLP, all with biases."""
+    H, M = model.hidden_size, inner_size(model)
+    norms = 2 * 2 * H
+    attention = (H * 3 * H + 3 * H) + (H * H + H)
+    mlp = (H * M + M) + (M * H + H)
+    return norms + attention + mlp
+
+
+def inner_size(model: Model) -> int:
+    """Width of the MLP's hidden layer."""
+    return int(model.hidden_size * model.mlp_ratio)
+
+
+def estimate(config: Config, *, device: str = "cpu", precision: str = "fp32") -> Memory:
+    """Peak memory of training `config`.
+
+    The optimizer holds fp32 weights, gradients and two moments; below fp32, autocast keeps half-size
+    copies of the matrices and halves most activations. The peak is the end of the forward pass.
+    """
+    model, training = config.model, config.training
+    n = count_parameters(model)
+    half = precision != "fp32"
+    matrices = n - model.max_seq_len * model.hidden_size  # norms and biases are too few to matter
+    return Memory({
+        "weights": 4 * n + (2 * matrices if half else 0),
+        "gradients": 4 * n,
+        "optimizer": 8 * n,
+        "activations": _activation_bytes(model, training.batch_size, half=half,
+                                         checkpointing=training.gradient_checkpointing),
+        "head": _head_bytes(model, training.batch_size, half=half),
+        "runtime": RUNTIME_BYTES[device],
+    })
+
+
+def _activation_bytes(model: Model, batch: int, *, half: bool, checkpointing: bool) -> int:
+    """What the backward pass needs of the blocks: a walk through the saved tensors of one token.
+
+    In units of the width: two residuals in fp32; two norm outputs, query-key-value (3), attention's
+    output, and the MLP before and after its non-linearity, in the precision of the arithmetic.
+    """
+    H, M = model.hidden_size, inner_size(model)
+    width = 2 if half else 4
+    dropout_masks = 2 * H if model.dropout else 0
+    token = 2 * 4 * H + width * (2 * H + 3 * H + H + 2 * M) + dropout_masks + 4 * model.num_heads
+    if model.attention_dropout:  # no fast path: the attention matrix itself is kept, before and after dropout
+        token += model.num_heads * model.max_seq_len * (2 * width + 1)
+    tokens = batch * model.max_seq_len
+    if checkpointing:
+        return tokens * (model.num_layers * 4 * H + token)
+    return tokens * model.num_layers * token
+
+
+def _head_bytes(model: Model, batch: int, *, half: bool) -> int:
+    """Final norm and loss: hidden states and their gradient, one slice of logits, the matrix's gradient."""
+    tokens = batch * model.max_seq_len
+    rows = min(tokens, HEAD_ROWS)
+    logits = rows * model.vocab_size * (4 + (2 if half else 4))
+    return tokens * model.hidden_size * 12 + logits + 4 * model.vocab_size * model.hidden_size
+
+
+def verdict(total_bytes: int, available_bytes: int) -> str:
+    """ "fits", "tight" (less than a sixth left over) or "too big"."""
+    if total_bytes > available_bytes:
+        return "too big"
+    return "fits" if total_bytes <= available_bytes * 5 / 6 else "tight"
+
+
+def fit(config: Config, available_bytes: int, *, device: str = "cpu", precision: str = "fp32") -> Config:
+    """`config` changed as little as possible so that it fits; tokens per step stay the same.
+
+    Halves the batch and doubles the accumulation, then turns gradient checkpointing on. Returns the
+    smallest it came to if nothing fits; the caller asks `verdict` again.
+    """
+    def fits(candidate: Config) -> bool:
+        return verdict(estimate(candidate, device=device, precision=precision).total_bytes, available_bytes) == "fits"
+
+    for checkpointing in (config.training.gradient_checkpointing, True):
+        candidate = config.replace({"training.gradient_checkpointing": checkpointing})
+        while not fits(candidate) and candidate.training.batch_size % 2 == 0:
+            candidate = candidate.replace({
+                "training.batch_size": candidate.training.batch_size // 2,
+                "training.gradient_accumulation_steps": candidate.training.gradient_accumulation_steps * 2,
+            })
+        if fits(candidate):
+            break
+    return candidate
+
+
+def checkpoint_bytes(model: Model) -> int:
+    """One checkpoint on disk: fp32 weights and AdamW's two moments."""
+    return 12 * count_parameters(model)
+
+
+def disk_bytes(config: Config) -> int:
+    """All the checkpoints a run may hold at once, the one being written included."""
+    kept = config.checkpointing.keep_checkpoints + config.checkpointing.keep_epochs + 1
+    return (kept + 1) * checkpoint_bytes(config.model)

@@ -1,0 +1,92 @@
+"""Where things lie: the program's own resources, and what it writes for its user."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import uuid
+from importlib.resources import files
+from pathlib import Path
+
+import platformdirs
+
+from atlas_core.errors import AtlasError
+
+
+def resource(*parts: str) -> Path:
+    """A file that travels with the program, such as `resource("presets", "tiny.yaml")`."""
+    return Path(str(files("atlas_resources").joinpath(*parts)))
+
+
+def home() -> Path:
+    """The folder for the user's datasets, runs and presets; `ATLAS_HOME` moves it."""
+    chosen = os.environ.get("ATLAS_HOME")
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_data_dir("AtlasStudio", appauthor=False))
+
+
+def datasets_dir() -> Path:
+    return home() / "datasets"
+
+
+def runs_dir() -> Path:
+    return home() / "runs"
+
+
+def user_presets_dir() -> Path:
+    return home() / "presets"
+
+
+def exports_dir() -> Path:
+    return home() / "exports"
+
+
+def log_file() -> Path:
+    """The program's own log (not a run's)."""
+    return home() / "atlas-studio.log"
+
+
+def fresh_folder(parent: Path, name: str) -> Path:
+    """A folder `parent/name` that does not exist yet; `name-2`, `name-3` ... if it is taken.
+
+    Only names the folder: the caller creates it. Characters that some file system refuses are
+    replaced.
+    """
+    clean = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "untitled"
+    candidate, number = parent / clean, 2
+    while candidate.exists():
+        candidate, number = parent / f"{clean}-{number}", number + 1
+    return candidate
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` so that `path` holds either the old bytes or all the new ones, even on power loss."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` durable, where the system can (Windows has no such call)."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def cannot_write(path: Path, error: OSError) -> AtlasError:
+    """The one sentence for a failed write, whatever failed."""
+    reason = error.strerror or str(error)
+    return AtlasError(f"Cannot write {path}: {reason}.", "Free some space or choose a folder you may write to.")

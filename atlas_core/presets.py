@@ -1,0 +1,87 @@
+"""The ready-made configurations: ours in `resources/presets`, the user's in their own folder.
+
+A preset is an ordinary configuration file; nothing here knows what its numbers mean.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from atlas_core import config as settings
+from atlas_core import memory, paths
+from atlas_core.config import Config
+from atlas_core.errors import ConfigError
+
+BUILT_IN = ("NANO", "MICRO", "TINY", "SMALL", "DEFAULT", "LARGE", "XLARGE", "ULTRA")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named configuration and the file it came from."""
+
+    name: str
+    config: Config
+    builtin: bool
+    path: Path
+
+
+def all_presets() -> dict[str, Preset]:
+    """Ours from smallest to largest, then the user's by name.
+
+    A user's file that cannot be read is left out: `find` by its path tells why.
+    """
+    found = {}
+    for name in BUILT_IN:
+        path = paths.resource("presets", f"{name.lower()}.yaml")
+        found[name] = Preset(name, settings.load(path), builtin=True, path=path)
+    for path in sorted(paths.user_presets_dir().glob("*.yaml")):
+        try:
+            preset = read_preset(path)
+        except ConfigError:
+            continue
+        found.setdefault(preset.name, preset)
+    return found
+
+
+def read_preset(path: Path) -> Preset:
+    """One user preset; a file without a name is called after itself."""
+    config = settings.load(path)
+    name = config.name if config.name != Config.name else path.stem
+    return Preset(name, dataclasses.replace(config, name=name), builtin=False, path=path)
+
+
+def find(name: str) -> Preset:
+    """The preset of that name, in any spelling of capitals. Raises `ConfigError` with the nearest name."""
+    known = all_presets()
+    for candidate in (name, name.upper()):
+        if candidate in known:
+            return known[candidate]
+    message = settings.unknown_key(name.upper(), known).replace("setting", "preset")
+    raise ConfigError([message], f"There are: {', '.join(known)}.")
+
+
+def save_user_preset(config: Config) -> Path:
+    """Keep `config` under its name, beside the user's other presets."""
+    if config.name in BUILT_IN:
+        raise ConfigError([f"{config.name} is a built-in preset"], "Choose another name.")
+    target = paths.user_presets_dir() / f"{config.name.lower().replace(' ', '-')}.yaml"
+    config.save(target)
+    return target
+
+
+def suggest(device_bytes: int, *, gpu: bool) -> str:
+    """The preset for a newcomer on this machine: the largest that fits a graphics card, else the quickest.
+
+    `device_bytes` is the memory of the card, or of the machine without one.
+    """
+    if not gpu:
+        return "NANO"
+    known = all_presets()
+    comfortable = [
+        name for name in ("TINY", "SMALL", "DEFAULT")
+        if memory.verdict(memory.estimate(known[name].config, device="cuda", precision="bf16").total_bytes,
+                          device_bytes) == "fits"
+    ]
+    return comfortable[-1] if comfortable else "MICRO"

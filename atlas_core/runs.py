@@ -1,0 +1,153 @@
+"""What lies in a run's folder, read without torch: its checkpoints' sidecars, its state, its size.
+
+Only looks (and deletes on request); writing a run is `training`'s business.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atlas_core import config as settings
+from atlas_core import paths
+from atlas_core.config import Config
+from atlas_core.errors import CheckpointError, ConfigError
+
+CONFIG_FILE = "config.yaml"
+METRICS_FILE = "metrics.jsonl"
+LOG_FILE = "training.log"
+SAMPLES_FILE = "samples.jsonl"
+TOKENIZER_FILE = "tokenizer.json"
+CHECKPOINTS_FOLDER = "checkpoints"
+BEST = "atlas_best.pt"
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What the `.json` beside a checkpoint says. `kind`: "step", "epoch", "best" or "emergency"."""
+
+    path: Path
+    kind: str
+    step: int
+    epoch: float
+    loss: float | None
+    val_loss: float | None
+    perplexity: float | None
+    learning_rate: float
+    bytes: int
+    saved_at: float
+    max_steps: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A run at a glance. `state`: "done", "interrupted" (can go on) or "empty" (nothing saved yet)."""
+
+    path: Path
+    name: str
+    preset: str
+    state: str
+    step: int
+    max_steps: int
+    loss: float | None
+    best_val_loss: float | None
+    parameters: int
+    dataset: Path | None
+    updated_at: float
+    bytes: int
+    checkpoints: tuple[CheckpointInfo, ...]
+
+
+def sidecar(checkpoint: Path) -> Path:
+    """The `.json` beside a checkpoint; a checkpoint counts once it is there."""
+    return checkpoint.with_suffix(".json")
+
+
+def read_sidecar(checkpoint: Path) -> CheckpointInfo | None:
+    """What is known of a checkpoint, or None if it is not whole."""
+    try:
+        about: dict[str, Any] = json.loads(sidecar(checkpoint).read_text(encoding="utf-8"))
+        info = CheckpointInfo(path=checkpoint, **{name: about[name] for name in _SIDECAR_FIELDS})
+        return info if checkpoint.stat().st_size == info.bytes else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+_SIDECAR_FIELDS = tuple(name for name in CheckpointInfo.__dataclass_fields__ if name != "path")
+
+
+def checkpoints(run: Path) -> list[CheckpointInfo]:
+    """The whole checkpoints of a run, oldest first."""
+    infos = [read_sidecar(path) for path in (run / CHECKPOINTS_FOLDER).glob("atlas_*.pt")]
+    return sorted((info for info in infos if info), key=lambda info: (info.step, info.saved_at))
+
+
+def newest(run: Path) -> CheckpointInfo | None:
+    found = checkpoints(run)
+    return found[-1] if found else None
+
+
+def best(run: Path) -> CheckpointInfo | None:
+    return read_sidecar(run / CHECKPOINTS_FOLDER / BEST)
+
+
+def resolve(place: Path) -> Path:
+    """The checkpoint that is meant: the file itself, or the newest of a run's folder."""
+    if place.is_file():
+        return place
+    info = newest(place) if place.is_dir() else None
+    if info is None:
+        missing = "holds no finished checkpoint" if place.exists() else "does not exist"
+        raise CheckpointError(f"{place} {missing}.", "Name a run's folder or an atlas_....pt file.")
+    return info.path
+
+
+def is_run(folder: Path) -> bool:
+    return (folder / CONFIG_FILE).is_file()
+
+
+def inspect(run: Path) -> RunInfo:
+    """A run at a glance. Raises `CheckpointError` if the folder is not a run."""
+    if not is_run(run):
+        raise CheckpointError(f"{run} is not a run.", f"A run's folder holds a {CONFIG_FILE}.")
+    try:
+        config = settings.load(run / CONFIG_FILE)
+    except ConfigError:
+        config = Config()  # a run whose settings were damaged is still listed, played and deleted
+    found = checkpoints(run)
+    last, top = (found[-1] if found else None), best(run)
+    max_steps = config.training.max_steps
+    files = [path.stat() for path in run.rglob("*") if path.is_file()]
+    return RunInfo(
+        path=run,
+        name=run.name,
+        preset=config.name,
+        state="empty" if last is None else "done" if last.step >= max_steps else "interrupted",
+        step=last.step if last else 0,
+        max_steps=max_steps,
+        loss=last.loss if last else None,
+        best_val_loss=top.val_loss if top else None,
+        parameters=last.parameters if last else 0,
+        dataset=Path(config.dataset) if config.dataset else None,
+        updated_at=max((file.st_mtime for file in files), default=0.0),
+        bytes=sum(file.st_size for file in files),
+        checkpoints=tuple(found),
+    )
+
+
+def list_runs(folder: Path | None = None) -> list[RunInfo]:
+    """The runs in a folder (default: the user's), the one touched last first."""
+    folder = folder or paths.runs_dir()
+    found = [inspect(path) for path in folder.iterdir() if is_run(path)] if folder.is_dir() else []
+    return sorted(found, key=lambda info: info.updated_at, reverse=True)
+
+
+def delete(run: Path) -> int:
+    """Remove a run with everything in it; returns the bytes freed. Raises `CheckpointError` if it is no run."""
+    freed = inspect(run).bytes
+    shutil.rmtree(run)
+    return freed
