@@ -29,7 +29,7 @@ def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def atlas_home(session_home: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def atlas_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh folder for all that the program writes for its user; `tmp_path` stays the test's own."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("ATLAS_HOME", str(home))

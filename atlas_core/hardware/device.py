@@ -1,0 +1,157 @@
+"""Where the arithmetic runs, in which number format, on how many threads, and how much memory is there.
+
+Torch is imported inside the functions that need it; `machine_memory` needs none, for the window asks it first.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from atlas_core.errors import DeviceError
+from atlas_core.hardware import ram
+from atlas_core.hardware.processor import processor_name, usable_cores
+from atlas_core.hardware.telemetry import best_telemetry, short_card_name
+from atlas_core.hardware.torch_build import torch_build
+
+if TYPE_CHECKING:
+    import torch
+
+APPLE_SILICON = sys.platform == "darwin" and os.uname().machine == "arm64"
+
+
+class MachineMemory(NamedTuple):
+    """The memory that training would use: the card's if torch can use one, else the machine's."""
+
+    total_bytes: int
+    available_bytes: int
+    is_gpu: bool
+
+
+def choose_device(wanted: str = "auto") -> torch.device:
+    """The device named "cpu", "cuda" or "mps", or with "auto" the fastest that is there.
+
+    Raises `DeviceError` if the named one is not there.
+    """
+    import torch
+
+    present = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if wanted == "auto":
+        wanted = next(name for name, is_there in present.items() if is_there)
+    if not present.get(wanted, False):
+        raise DeviceError(f"There is no device '{wanted}' here that torch can use.", _remedy(wanted))
+    return torch.device(wanted)
+
+
+def choose_precision(wanted: str, device: torch.device) -> str:
+    """The number format "fp32", "bf16" or "fp16"; with "auto" the one this device is fastest with.
+
+    Raises `DeviceError` for fp16 on the processor: its narrow range is worth the trouble only on older cards.
+    """
+    if wanted == "fp16" and device.type == "cpu":
+        raise DeviceError("fp16 does not run on the processor.", "Set training.precision to auto, bf16 or fp32.")
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        import torch
+
+        major, _ = torch.cuda.get_device_capability(device)
+        return "bf16" if major >= 8 else "fp16"  # bf16 units came with Ampere, compute capability 8.0
+    if device.type == "cpu" and _processor_multiplies_bf16():
+        return "bf16"
+    return "fp32"
+
+
+def use_threads(count: int = 0) -> int:
+    """Let torch compute on `count` threads and return how many that is; 0 takes every core.
+
+    Leaving a core to the window gains nothing: Qt is not late beside a full load, and on two cores it costs a
+    third of the speed. OMP_NUM_THREADS, the usual way to say how much of a shared machine to take, is kept.
+    """
+    import torch
+
+    threads = count or _threads_asked_by_environment() or usable_cores()
+    torch.set_num_threads(threads)
+    return threads
+
+
+def total_and_free_bytes(device: torch.device) -> tuple[int, int]:
+    """The memory of `device` and how much of it can still be taken."""
+    import torch
+
+    if device.type == "cuda":
+        free_bytes, total_bytes = torch.cuda.mem_get_info(device)
+        return total_bytes, free_bytes
+    if device.type == "mps":
+        total_bytes = torch.mps.recommended_max_memory()
+        return total_bytes, max(0, total_bytes - torch.mps.driver_allocated_memory())
+    return ram.total_and_available_bytes()
+
+
+def machine_memory() -> MachineMemory:
+    """About what `total_and_free_bytes` will say of the device that "auto" will choose, without importing torch.
+
+    A card counts only if the installed torch was built for it. On Apple silicon the graphics share the
+    machine's memory.
+    """
+    if torch_build() != "cpu":
+        telemetry = best_telemetry()
+        reading = telemetry.read()
+        if telemetry.is_gpu and reading.memory_total_bytes and reading.memory_used_bytes is not None:
+            free_bytes = reading.memory_total_bytes - reading.memory_used_bytes
+            return MachineMemory(reading.memory_total_bytes, free_bytes, is_gpu=True)
+    total_bytes, available_bytes = ram.total_and_available_bytes()
+    return MachineMemory(total_bytes, available_bytes, is_gpu=APPLE_SILICON)
+
+
+def describe(device: torch.device) -> str:
+    """The device in a few words: "RTX 4070", "AMD EPYC (2 threads)"."""
+    import torch
+
+    if device.type == "cuda":
+        return short_card_name(torch.cuda.get_device_name(device))
+    if device.type == "mps":
+        return f"{processor_name()} graphics"
+    threads = torch.get_num_threads()
+    return f"{processor_name()} ({threads} thread{'' if threads == 1 else 's'})"
+
+
+def _remedy(wanted: str) -> str:
+    if wanted == "cuda" and torch_build() == "cpu":
+        return "This torch was built without CUDA: install one that was (pytorch.org says how), or set device to cpu."
+    if wanted == "cuda":
+        return "Check the graphics driver with nvidia-smi, or set device to cpu."
+    if wanted == "mps":
+        return "Only Macs with Apple silicon have it: set device to auto or cpu."
+    return "Choose auto, cpu, cuda or mps."
+
+
+def _threads_asked_by_environment() -> int:
+    """OMP_NUM_THREADS, which may be a list for nested loops ("4,2"); 0 where it says nothing."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isdecimal() else 0
+
+
+def _processor_multiplies_bf16() -> bool:
+    """Whether bf16 products run in hardware; emulated ones are slower than fp32."""
+    import torch
+
+    if hasattr(torch.cpu, "get_capabilities"):
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    flags = _processor_flags()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
+    """For a torch older than `get_capabilities`; empty where the system has no such file."""
+    if not cpuinfo.exists():
+        return set()
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    return set(next((line for line in lines if line.startswith("flags")), "").split())
