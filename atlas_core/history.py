@@ -105,20 +105,28 @@ def perplexity(loss: float) -> float:
     return math.exp(loss) if loss < 700 else math.inf
 
 
-def smooth(values: Sequence[float], amount: float) -> list[float]:
-    """Exponential moving average with bias correction (Kingma and Ba 2015, section 3).
+class Smoother:
+    """Exponential moving average with bias correction (Kingma and Ba 2015, section 3), one value at a time.
 
     `amount` from 0 (as it is) to below 1; the first value is never pulled towards zero, and values
     that are not numbers are passed over.
     """
-    smoothed = []
-    mean, weight = 0.0, 0.0
-    for value in values:
+
+    def __init__(self, amount: float) -> None:
+        self._amount = amount
+        self._mean = self._weight = 0.0
+
+    def __call__(self, value: float) -> float:
+        """The average once `value` has come."""
         if math.isfinite(value):
-            mean = amount * mean + (1 - amount) * value
-            weight = amount * weight + (1 - amount)
-        smoothed.append(mean / weight if weight else value)
-    return smoothed
+            self._mean = self._amount * self._mean + (1 - self._amount) * value
+            self._weight = self._amount * self._weight + (1 - self._amount)
+        return self._mean / self._weight if self._weight else value
+
+
+def smooth(values: Sequence[float], amount: float) -> list[float]:
+    """Each value averaged with those before it, as `Smoother` does."""
+    return list(map(Smoother(amount), values))
 
 
 def _number(value: float | None) -> float:
