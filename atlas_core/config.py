@@ -169,8 +169,10 @@ class Sampling:
 class Hardware:
     """Where it runs."""
 
-    device: str = setting("auto", "auto takes the graphics card if there is one.", choices=("auto", "cpu", "cuda", "mps"))
-    threads: int = setting(0, "Processor threads for training; 0 means one for every core.", low=0, high=1024, advanced=True)
+    device: str = setting("auto", "auto takes the graphics card if there is one.",
+                          choices=("auto", "cpu", "cuda", "mps"))
+    threads: int = setting(0, "Processor threads for training; 0 means one for every core.",
+                           low=0, high=1024, advanced=True)
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,9 @@ SECTIONS: dict[str, type] = {
 }
 
 LABELS = ("name", "description", "dataset", "dataset_fingerprint")
+SECTIONS: dict[str, type] = {
+    name: hint for name, hint in typing.get_type_hints(Config).items() if name not in LABELS
+}
 
 
 @dataclass(frozen=True)
@@ -356,7 +361,8 @@ def contradictions(config: Config) -> list[str]:
         problems.append(f"data.val_fraction ({d.val_fraction}) and data.test_fraction ({d.test_fraction}) "
                         "leave nothing to train on")
     if d.chunk_tokens and d.chunk_overlap >= d.chunk_tokens:
-        problems.append(f"data.chunk_overlap ({d.chunk_overlap}) must be smaller than data.chunk_tokens ({d.chunk_tokens})")
+        problems.append(f"data.chunk_overlap ({d.chunk_overlap}) must be smaller than "
+                        f"data.chunk_tokens ({d.chunk_tokens})")
     if d.chunk_overlap and not d.chunk_tokens:
         problems.append(f"data.chunk_overlap ({d.chunk_overlap}) needs data.chunk_tokens above 0")
     if d.max_chars and d.min_chars > d.max_chars:
@@ -449,23 +455,27 @@ def _convert(known: Setting, value: Any) -> tuple[str, Any]:
 
 def _as_type(kind: type, value: Any) -> Any:
     """`value` as `kind`, or None. YAML 1.1 reads 6e-4 as text, so numbers in text count too."""
-    if kind is bool:
-        return value if isinstance(value, bool) else None
-    if kind is str:
-        return value if isinstance(value, str) else None
+    if kind in (bool, str):
+        return value if isinstance(value, kind) else None
     if kind is tuple:
-        if isinstance(value, str):
-            return (value,)
-        texts = isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
-        return tuple(value) if texts else None
+        return _as_texts(value)
+    return _as_number(kind, value)
+
+
+def _as_texts(value: Any) -> tuple[str, ...] | None:
+    if isinstance(value, str):
+        return (value,)
+    texts = isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
+    return tuple(value) if texts else None
+
+
+def _as_number(kind: type, value: Any) -> int | float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
         number = float(value)
     except (ValueError, OverflowError):
         return None
-    if not math.isfinite(number):
-        return None
     if kind is float:
-        return number
-    return int(value) if isinstance(value, int) else (int(number) if number.is_integer() else None)
+        return number if math.isfinite(number) else None
+    return int(value) if isinstance(value, int) else int(number) if number.is_integer() else None

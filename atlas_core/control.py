@@ -48,7 +48,6 @@ class Control:
         """Draw one text from the weights as they are now; `None` means the run's own settings."""
         with self._lock:
             self._samples.append((prompt, settings))
-            self._stop_text = False
         self._wake.set()
 
     def stop_text(self) -> None:
@@ -76,7 +75,9 @@ class Control:
             return wished
 
     def take_sample(self) -> tuple[str, Sampling | None] | None:
+        """The next wish for a text, if any; what was said of earlier texts no longer counts."""
         with self._lock:
+            self._stop_text = self._stop
             return self._samples.popleft() if self._samples else None
 
     def wait(self, seconds: float) -> None:

@@ -182,7 +182,7 @@ class Generated(Event):
 
 @dataclass(frozen=True)
 class CheckpointSaved(Event):
-    """A checkpoint is safe on disk; `kind` is "step", "epoch", "best", "final" or "emergency"."""
+    """A checkpoint is safe on disk; `kind` is "step", "epoch", "best" or "emergency"."""
 
     event: ClassVar[str] = "checkpoint"
     path: Path

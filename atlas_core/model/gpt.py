@@ -7,6 +7,7 @@ architecture computes, so that an export is the same model. Nothing here knows o
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,11 @@ from atlas_core.model.loss import linear_cross_entropy
 
 NORM_EPSILON = 1e-5
 INIT_STD = 0.02
-ACTIVATIONS = {"gelu": lambda: nn.GELU(approximate="tanh"), "silu": nn.SiLU, "relu": nn.ReLU}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "gelu": lambda: nn.GELU(approximate="tanh"),
+    "silu": nn.SiLU,
+    "relu": nn.ReLU,
+}
 
 
 class Attention(nn.Module):

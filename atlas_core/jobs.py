@@ -1,0 +1,150 @@
+"""The verbs of the program as iterators of events. The terminal, the window and the tests all walk these.
+
+Torch is imported by the verbs that need it, so that a front end may import this module at once.
+Every verb raises `AtlasError` for what the user can mend, and ends with `Finished`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from atlas_core import memory, paths, presets, runs
+from atlas_core.config import Config, Sampling
+from atlas_core.control import Control
+from atlas_core.errors import DataError
+from atlas_core.events import Estimate, EvalDone, Event, Exported, Finished, Generated, Notice, Prepared
+
+SAMPLE_NAME = "shakespeare"
+DEMO_STEPS = 400
+
+
+def sample_source() -> Path:
+    """The text that travels with the program."""
+    return paths.resource("datasets", "shakespeare.zip")
+
+
+def prepare(sources: Sequence[Path], out: Path, config: Config, control: Control) -> Iterator[Event]:
+    """Text -> dataset folder `out`. Yields `Progress`, `Notice`, `Prepared`."""
+    from atlas_core.text import prepare as text
+
+    prepared = False
+    for event in text.prepare(sources, out, config, control):
+        prepared = prepared or isinstance(event, Prepared)
+        yield event
+    yield Finished("done" if prepared else "stopped", details={"dataset": str(out)})
+
+
+def train(config: Config, dataset: Path, run: Path, control: Control, *, resume: Path | None = None) -> Iterator[Event]:
+    """Dataset -> run folder, from the start or on from the checkpoint `resume`.
+
+    Yields `RunStarted`, then `StepDone`, `EvalDone`, `EpochDone`, `SampleDrawn`, `CheckpointSaved`, `StateChanged`.
+    """
+    from atlas_core.text.dataset import Dataset
+    from atlas_core.training import records, trainer
+
+    data = Dataset.open(dataset)
+    config, notices = trainer.prepare_run(config, data, run, resume=resume is not None)
+    yield from notices
+    session = trainer.Trainer(config, data, run, control, resume=resume)
+    yield from records.recorded(session.events(), run, config, data, step=session.progress.step)
+
+
+def generate(checkpoint: Path, prompts: Sequence[str], settings: Sampling, control: Control,
+             *, device: str = "auto") -> Iterator[Event]:
+    """Continue each prompt. Yields `TextPiece`s as they come and a `Generated` for each prompt."""
+    from atlas_core.generation import generator
+    from atlas_core.hardware.device import choose_device
+    from atlas_core.training.checkpoint import load_model
+
+    loaded = load_model(runs.resolve(checkpoint), device=choose_device(device))
+    yield from generator.stream(loaded.model, loaded.tokenizer, prompts, settings,
+                                should_stop=lambda: control.text_stopping)
+    yield Finished("stopped" if control.stopping else "done")
+
+
+def evaluate(checkpoint: Path, dataset: Path, control: Control, *, split: str = "val") -> Iterator[Event]:
+    """The loss of a checkpoint on the whole of a dataset's `split`. Yields `EvalDone`."""
+    from atlas_core.hardware.device import choose_device, choose_precision
+    from atlas_core.text.dataset import Dataset, Windows
+    from atlas_core.training import trainer
+    from atlas_core.training.checkpoint import load_model
+
+    data = Dataset.open(dataset)
+    loaded = load_model(runs.resolve(checkpoint), device=choose_device("auto"))
+    if data.tokenizer.fingerprint != loaded.tokenizer.fingerprint:
+        raise DataError("The dataset was prepared with another tokenizer than the model has.",
+                        f"Prepare the text again with --tokenizer {loaded.path.parent.parent}.")
+    precision = choose_precision(loaded.config.training.precision, loaded.model.device)
+    tokens = data.tokens(split)
+    windows = Windows(tokens, context=min(loaded.config.model.max_seq_len, len(tokens) - 1), seed=0)
+    everything = loaded.config.replace({"evaluation.eval_batches": 10**6})
+    result = trainer.evaluate(loaded.model, data, windows, everything, trainer.autocast(loaded.model.device, precision),
+                              split=split)
+    yield EvalDone(**{**result.__dict__, "step": loaded.step})
+    yield Finished("stopped" if control.stopping else "done")
+
+
+def export(checkpoint: Path, to: Path, control: Control, *, type: str = "f16", verify: bool = True) -> Iterator[Event]:
+    """Checkpoint -> GGUF file, reopened and compared. Yields `Progress` and `Exported`."""
+    from atlas_core.export import exporter
+    from atlas_core.training.checkpoint import load_model
+
+    loaded = load_model(runs.resolve(checkpoint))
+    for event in exporter.export_checkpoint(loaded, to, type=type, verify=verify):
+        if control.stopping:
+            break
+        yield event
+    yield Finished("stopped" if control.stopping else "done", details={"path": str(to)})
+
+
+def estimate(config: Config, *, device_bytes: int | None = None) -> Iterator[Event]:
+    """What `config` needs of this machine, or of one with `device_bytes` of memory. Yields `Estimate`."""
+    from atlas_core.hardware.device import choose_device, choose_precision, machine_memory
+
+    device = choose_device(config.hardware.device)
+    precision = choose_precision(config.training.precision, device)
+    available = device_bytes or machine_memory().total_bytes
+    needed = memory.estimate(config, device=device.type, precision=precision)
+    yield Estimate(
+        parameters=memory.count_parameters(config.model),
+        memory={**needed.items, "total_bytes": needed.total_bytes},
+        fits=memory.verdict(needed.total_bytes, available),
+        device_bytes=available,
+        tokens_per_step=config.tokens_per_step,
+        checkpoint_bytes=memory.checkpoint_bytes(config.model),
+        disk_bytes=memory.disk_bytes(config),
+    )
+    yield Finished()
+
+
+def demo(out: Path, control: Control) -> Iterator[Event]:
+    """The whole chain on the sample text: dataset, model, text, verified GGUF, all below the folder `out`."""
+    started = time.monotonic()
+    config = presets.find("NANO").config.replace({"training.max_steps": DEMO_STEPS})
+    dataset, run, gguf = out / "dataset", out / "run", out / f"{SAMPLE_NAME}.gguf"
+    if runs.is_run(run):
+        run = paths.fresh_folder(out, "run")
+    text, verified = "", False
+    chain = (
+        lambda: prepare([sample_source()], dataset, config, control),
+        lambda: train(config, dataset, run, control),
+        lambda: generate(run, ["KING.\n"], config.sampling, control),
+        lambda: export(run, gguf, control),
+    )
+    for link in chain:
+        for event in link():
+            if isinstance(event, Generated):
+                text = event.prompt + event.text
+            elif isinstance(event, Exported):
+                verified = event.verified
+            if not isinstance(event, Finished):
+                yield event
+        if control.stopping:
+            yield Notice("Stopped; what was made so far is kept.")
+            break
+    yield Finished("stopped" if control.stopping else "done", details={
+        "run": str(run), "gguf": str(gguf), "verified": verified, "text": text,
+        "seconds": time.monotonic() - started,
+    })

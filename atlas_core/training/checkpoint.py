@@ -1,0 +1,211 @@
+"""Checkpoints: one file that holds all a run needs to go on, and a small `.json` that says it is whole.
+
+Knows nothing of the loop. Files are written beside their place and renamed, and only ever read with
+`weights_only=True`, so opening a stranger's file runs no code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from atlas_core import runs
+from atlas_core.config import Config
+from atlas_core.errors import CheckpointError, ConfigError
+from atlas_core.history import perplexity
+from atlas_core.model.gpt import AtlasLM
+from atlas_core.paths import cannot_write, sync_folder, write_atomically
+from atlas_core.text.tokenizer import AtlasTokenizer
+
+FORMAT = 1
+KEYS = ("format", "config", "tokenizer", "model", "optimizer", "scaler", "progress")
+
+
+@dataclass
+class Progress:
+    """Where a run stands. Everything random or ordered is a function of the seed and `step`, so this is all.
+
+    `epoch_loss` sums the losses of `epoch_steps` steps since the epoch began.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    loss: float = float("nan")
+    val_loss: float = float("nan")
+    best_val_loss: float = float("inf")
+    epoch_loss: float = 0.0
+    epoch_steps: int = 0
+    epoch_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to write text, with the tokenizer and settings it was trained with."""
+
+    model: AtlasLM
+    tokenizer: AtlasTokenizer
+    config: Config
+    step: int
+    path: Path
+
+
+def file_name(kind: str, step: int, epoch: int) -> str:
+    """The name of a checkpoint of `kind` "step", "epoch", "best" or "emergency"."""
+    names = {
+        "step": f"atlas_step_{step}.pt",
+        "epoch": f"atlas_epoch_{epoch}_step_{step}.pt",
+        "best": runs.BEST,
+        "emergency": f"atlas_emergency_step_{step}.pt",
+    }
+    return names[kind]
+
+
+def save(path: Path, state: dict[str, Any], *, kind: str, epoch: float, learning_rate: float, parameters: int) -> int:
+    """Write `state` (the keys of `KEYS`) to `path`, then its sidecar; returns the bytes.
+
+    A crash at any moment leaves either no new checkpoint or a whole one. Raises `AtlasError` if the
+    disk refuses.
+    """
+    progress = Progress(**state["progress"])
+    runs.sidecar(path).unlink(missing_ok=True)  # while the file changes it does not count
+    size, digest = _write(path, state)
+    validated = kind in ("best", "epoch")
+    loss = progress.val_loss if validated else progress.loss
+    about = {
+        "kind": kind,
+        "step": progress.step,
+        "epoch": epoch,
+        "loss": _finite(progress.loss),
+        "val_loss": _finite(progress.val_loss),
+        "perplexity": _finite(perplexity(loss)),
+        "learning_rate": learning_rate,
+        "bytes": size,
+        "sha256": digest,
+        "saved_at": time.time(),
+        "max_steps": state["config"]["training"]["max_steps"],
+        "parameters": parameters,
+    }
+    write_atomically(runs.sidecar(path), json.dumps(about, indent=2).encode())
+    return size
+
+
+def _write(path: Path, state: dict[str, Any]) -> tuple[int, str]:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        size, digest = temporary.stat().st_size, sha256(temporary)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        temporary.unlink(missing_ok=True)
+        raise cannot_write(path, error if isinstance(error, OSError) else OSError(0, str(error))) from error
+    return size, digest
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def prune(run: Path, *, keep_steps: int, keep_epochs: int) -> list[Path]:
+    """Delete the oldest step and epoch checkpoints beyond the given numbers; best and emergency ones stay."""
+    removed = []
+    for kind, keep in (("step", keep_steps), ("epoch", keep_epochs)):
+        of_kind = [info.path for info in runs.checkpoints(run) if info.kind == kind]
+        for path in of_kind[: max(0, len(of_kind) - keep)]:
+            runs.sidecar(path).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            removed.append(path)
+    return removed
+
+
+def load(path: Path, *, verify: bool = False) -> dict[str, Any]:
+    """The content of a checkpoint, weights on the CPU. `verify` compares it with its sidecar's digest first.
+
+    Raises `CheckpointError` for anything that is not a whole checkpoint of ours; no code in it is run.
+    """
+    if verify:
+        _verify(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"There is no checkpoint {path}.", "Check the path.") from None
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} is not a readable checkpoint ({reason}).",
+                              "Choose another checkpoint of the run; each is whole by itself.") from error
+    if not isinstance(state, dict) or any(key not in state for key in KEYS):
+        raise CheckpointError(f"{path} is not a checkpoint of Atlas Studio.", "Choose an atlas_....pt file.")
+    if state["format"] != FORMAT:
+        raise CheckpointError(f"{path} has the format {state['format']}, this program reads {FORMAT}.",
+                              "Open it with the version of Atlas Studio that wrote it.")
+    return state
+
+
+def _verify(path: Path) -> None:
+    if runs.read_sidecar(path) is None:
+        raise CheckpointError(f"{path} is not whole: its .json is missing or names another size.",
+                              "Choose another checkpoint of the run.")
+    about = json.loads(runs.sidecar(path).read_text(encoding="utf-8"))
+    if about.get("sha256") != sha256(path):
+        raise CheckpointError(f"{path} is damaged: its content is not what was written.",
+                              "Choose another checkpoint of the run.")
+
+
+def load_model(path: Path, *, device: torch.device | str = "cpu") -> Loaded:
+    """A checkpoint as a model in evaluation mode, nothing else needed. Raises `CheckpointError`."""
+    state = load(path)
+    config = config_of(state, path)
+    model = AtlasLM(config.model)
+    load_weights(model, state["model"], path)
+    tokenizer = AtlasTokenizer.from_dict(state["tokenizer"])
+    return Loaded(model.to(device).eval(), tokenizer, config, Progress(**state["progress"]).step, path)
+
+
+def config_of(state: dict[str, Any], path: Path) -> Config:
+    try:
+        return Config.from_dict(state["config"])
+    except ConfigError as error:
+        raise CheckpointError(f"The settings in {path} are not valid: {error.message}",
+                              "It was written by another version of Atlas Studio.") from error
+
+
+def weights(model: AtlasLM) -> dict[str, Tensor]:
+    """The state dict without the tied copy of the embedding."""
+    state = model.state_dict()
+    if model.config.tie_weights:
+        del state["head.weight"]
+    return state
+
+
+def load_weights(model: AtlasLM, state: dict[str, Tensor], path: Path) -> None:
+    """Fill `model`. Raises `CheckpointError` naming the first tensor that is missing, left over or misshapen."""
+    wanted = weights(model)
+    for name in wanted.keys() | state.keys():
+        there = tuple(state[name].shape) if name in state else None
+        needed = tuple(wanted[name].shape) if name in wanted else None
+        if there != needed:
+            raise CheckpointError(f"{path} does not fit its own settings: {name} is {there}, needed {needed}.",
+                                  "The file is damaged or was made by another program.")
+    model.load_state_dict(state, strict=False)
+
+
+def _finite(value: float) -> float | None:
+    return value if abs(value) < float("inf") else None

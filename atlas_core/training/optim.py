@@ -1,0 +1,40 @@
+"""The optimizer and its learning rate. Pure functions of the configuration; no loop."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from atlas_core.config import Training
+
+
+def learning_rate(step: int, t: Training) -> float:
+    """The rate of step `step` (from 0): a linear rise, then the scheduler's fall to `min_lr_ratio` of the peak.
+
+    Cosine as in Loshchilov and Hutter 2017, without restarts.
+    """
+    if step < t.warmup_steps:
+        return t.learning_rate * (step + 1) / t.warmup_steps
+    if t.scheduler_type == "constant":
+        return t.learning_rate
+    done = min(1.0, (step - t.warmup_steps) / max(1, t.max_steps - t.warmup_steps))
+    left = 0.5 * (1 + math.cos(math.pi * done)) if t.scheduler_type == "cosine" else 1 - done
+    return t.learning_rate * (t.min_lr_ratio + (1 - t.min_lr_ratio) * left)
+
+
+def build_optimizer(model: nn.Module, t: Training) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019); only matrices decay, for norms and biases have no size to shrink."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": t.weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    fused = parameters[0].device.type in ("cpu", "cuda")  # one pass over memory where the kernel exists
+    return torch.optim.AdamW(groups, lr=t.learning_rate, betas=(t.beta1, t.beta2), fused=fused)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,207 @@
+"""What a run leaves for its reader: `metrics.jsonl`, `samples.jsonl`, `training.log` and TensorBoard files.
+
+A pass-through: events go in and come out unchanged. Never decides anything.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import psutil
+import torch
+
+from atlas_core import __version__, history, runs
+from atlas_core.config import Config
+from atlas_core.errors import AtlasError
+from atlas_core.events import (
+    CheckpointSaved,
+    EpochDone,
+    EvalDone,
+    Event,
+    Finished,
+    Notice,
+    RunStarted,
+    SampleDrawn,
+    StateChanged,
+    StepDone,
+)
+from atlas_core.text.dataset import Dataset
+
+LOG_SECONDS = 10.0  # a step line in the log at most this often
+
+
+class Record(Protocol):
+    """Something that writes events down."""
+
+    def write(self, event: Event) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def recorded(events: Iterator[Event], run: Path, config: Config, dataset: Dataset, *, step: int) -> Iterator[Event]:
+    """`events`, each written down before it is passed on. `step` is where the run stands: later lines are dropped.
+
+    What is recorded is on disk before training goes on, so a checkpoint never knows more than the curve.
+    """
+    for name in (runs.METRICS_FILE, runs.SAMPLES_FILE):
+        history.truncate(run / name, step if step else -1)
+    log = TrainingLog(run, config, dataset)
+    records: list[Record] = [
+        JsonLines(run / runs.METRICS_FILE, (StepDone, EvalDone)),
+        JsonLines(run / runs.SAMPLES_FILE, (SampleDrawn,)),
+        log,
+    ]
+    if config.logging.tensorboard:
+        records.append(TensorBoard(run / "tensorboard", step))
+    try:
+        for event in events:
+            for record in records:
+                record.write(event)
+            yield event
+    except Exception as error:
+        log.line(f"FAILED: {type(error).__name__}: {error}")
+        raise
+    finally:
+        for record in records:
+            record.close()
+
+
+class JsonLines:
+    """One JSON object a line, for events of the given kinds; each line is flushed."""
+
+    def __init__(self, path: Path, kinds: tuple[type[Event], ...]) -> None:
+        self._file: IO[str] = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed in close)
+        self._kinds = kinds
+
+    def write(self, event: Event) -> None:
+        if isinstance(event, self._kinds):
+            self._file.write(event.to_json() + "\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class TrainingLog:
+    """The story of the run in plain words, session after session."""
+
+    def __init__(self, run: Path, config: Config, dataset: Dataset) -> None:
+        self._file: IO[str] = open(run / runs.LOG_FILE, "a", encoding="utf-8")  # noqa: SIM115
+        self._config, self._dataset = config, dataset
+        self._last_step_line = -LOG_SECONDS
+        self._last_val_loss: float | None = None
+
+    def close(self) -> None:
+        self._file.close()
+
+    def line(self, text: str) -> None:
+        self._file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+        self._file.flush()
+
+    def write(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self._session(event)
+        elif isinstance(event, StepDone):
+            self._step(event)
+        elif isinstance(event, EvalDone):
+            self._validation(event)
+        elif isinstance(event, EpochDone):
+            self.line(f"EPOCH {event.epoch} done: mean loss {event.mean_loss:.4f}, perplexity {event.perplexity:.2f}, "
+                      f"{event.tokens:,} tokens in {duration(event.seconds)}")
+        elif isinstance(event, CheckpointSaved):
+            self.line(f"saved {event.path.name} ({event.bytes / 1e6:.1f} MB in {event.seconds:.2f} s)")
+        elif isinstance(event, StateChanged):
+            self.line(f"{event.state} at step {event.step}")
+        elif isinstance(event, Notice):
+            self.line(event.message)
+        elif isinstance(event, Finished):
+            self._summary(event)
+
+    def _session(self, event: RunStarted) -> None:
+        self._file.write("=" * 88 + "\n")
+        self.line(f"SESSION {event.name}, Atlas Studio {__version__}")
+        if event.resumed_from:
+            self.line(f"RESUMED from step {event.resumed_from}")
+        memory = psutil.virtual_memory()
+        m, t, meta = self._config.model, self._config.training, self._dataset.meta
+        self.line(f"system: {platform.platform()}, Python {platform.python_version()}, torch {torch.__version__}, "
+                  f"{memory.total / 2**30:.1f} GiB memory")
+        self.line(f"device: {event.device}, {event.precision}, {event.threads} threads")
+        self.line(f"model: {event.parameters:,} parameters; {m.num_layers} layers, width {m.hidden_size}, "
+                  f"{m.num_heads} heads, context {m.max_seq_len}, vocabulary {m.vocab_size}")
+        self.line(f"dataset: {meta.name}; {event.train_tokens:,} tokens to learn from, "
+                  f"{len(self._dataset.tokens('val')):,} to validate; fingerprint {meta.fingerprint[:16]}")
+        self.line(f"plan: {event.max_steps:,} steps of {event.tokens_per_step:,} tokens, learning rate "
+                  f"{t.learning_rate:g} {t.scheduler_type}, {t.warmup_steps} warm-up steps")
+
+    def _step(self, event: StepDone) -> None:
+        now = time.monotonic()
+        if now - self._last_step_line < LOG_SECONDS:
+            return
+        self._last_step_line = now
+        left = self._config.training.max_steps - event.step
+        seconds_left = left * self._config.tokens_per_step / event.tokens_per_s
+        self.line(f"step {event.step}/{self._config.training.max_steps}  epoch {event.epoch:.2f}  loss {event.loss:.4f}  "
+                  f"perplexity {history.perplexity(event.loss):.2f}  lr {event.learning_rate:.2e}  "
+                  f"{event.tokens_per_s:,.0f} tokens/s  memory {_memory_gib():.2f} GiB  ETA {duration(seconds_left)}")
+
+    def _validation(self, event: EvalDone) -> None:
+        change = ""
+        if self._last_val_loss is not None:
+            change = f" ({event.val_loss - self._last_val_loss:+.4f})"
+        self._last_val_loss = event.val_loss
+        mark = "  best so far" if event.improved else f"  best is {event.best:.4f}"
+        self.line(f"VALIDATION at step {event.step}: loss {event.val_loss:.4f}{change}, perplexity "
+                  f"{event.val_perplexity:.2f}, {event.val_bits_per_byte:.3f} bits/byte over {event.tokens:,} tokens{mark}")
+
+    def _summary(self, event: Finished) -> None:
+        d = event.details
+        self.line(f"FINISHED ({event.reason}) at step {d['step']}/{d['max_steps']}: loss {d['loss']:.4f}, "
+                  f"best validation loss {d['best_val_loss']:.4f}, {d['tokens_seen']:,} tokens in {duration(d['seconds'])}")
+
+
+class TensorBoard:
+    """Scalars and samples for `tensorboard --logdir RUN`."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise AtlasError("logging.tensorboard is on, but TensorBoard is not installed.",
+                             "Install it with: pip install tensorboard") from error
+        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1)
+
+    def write(self, event: Event) -> None:
+        scalars: dict[str, float] = {}
+        if isinstance(event, StepDone):
+            scalars = {"train/loss": event.loss, "train/perplexity": history.perplexity(event.loss),
+                       "train/learning_rate": event.learning_rate, "train/grad_norm": event.grad_norm,
+                       "train/tokens_per_s": event.tokens_per_s}
+        elif isinstance(event, EvalDone):
+            scalars = {"val/loss": event.val_loss, "val/perplexity": event.val_perplexity,
+                       "val/bits_per_byte": event.val_bits_per_byte}
+        elif isinstance(event, SampleDrawn):
+            self._writer.add_text("sample", event.prompt + event.text, event.step)
+        for name, value in scalars.items():
+            self._writer.add_scalar(name, value, event.step)  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _memory_gib() -> float:
+    """What training holds now: the card's memory, or this process's."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return float(psutil.Process().memory_info().rss) / 2**30
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds as 1:02:03 or 2:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,394 @@
+"""The training loop, as an iterator of events. Knows nothing of windows, terminals or log files.
+
+Everything random is a function of (seed, step): the order of the text, the dropout masks, the samples.
+So a run that goes on from a checkpoint takes the very steps it would have taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from atlas_core import config as settings
+from atlas_core import history, runs
+from atlas_core.config import Config, Sampling
+from atlas_core.control import Control
+from atlas_core.errors import AtlasError, CheckpointError, NumericsError
+from atlas_core.events import (
+    CheckpointSaved,
+    EpochDone,
+    EvalDone,
+    Event,
+    Finished,
+    Generated,
+    Notice,
+    RunStarted,
+    SampleDrawn,
+    StateChanged,
+    StepDone,
+)
+from atlas_core.generation import generator
+from atlas_core.hardware import device as hardware
+from atlas_core.model.gpt import AtlasLM
+from atlas_core.text.dataset import Dataset, Windows, check_context
+from atlas_core.training import checkpoint
+from atlas_core.training.optim import build_optimizer, learning_rate, set_learning_rate
+
+SPEED_STEPS = 10  # steps after which the speed counts as known
+SAVES_PER_RUN = 5  # a run too short for its interval is still saved this often
+
+
+class Trainer:
+    """One session of training: `for event in Trainer(...).events(): ...`."""
+
+    def __init__(self, config: Config, dataset: Dataset, run: Path, control: Control,
+                 *, resume: Path | None = None) -> None:
+        """Build everything, or raise `AtlasError` before the first step."""
+        check_context(dataset, config.model.max_seq_len)
+        self.config, self.dataset, self.run, self.control = config, dataset, run, control
+        t, context = config.training, config.model.max_seq_len
+        self.device = hardware.choose_device(config.hardware.device)
+        self.precision = hardware.choose_precision(t.precision, self.device)
+        self.threads = hardware.use_threads(config.hardware.threads)
+        self.train_windows = Windows(dataset.tokens("train"), context=context, stride=config.data.stride, seed=t.seed)
+        val_tokens = dataset.tokens("val")
+        self.val_windows = Windows(val_tokens, context=min(context, len(val_tokens) - 1), seed=t.seed)
+        torch.manual_seed(t.seed)
+        self.model = AtlasLM(config.model, gradient_checkpointing=t.gradient_checkpointing).to(self.device)
+        self.optimizer = build_optimizer(self.model, t)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        self.progress = checkpoint.Progress()
+        self.resumed_from = 0
+        if resume is not None:
+            self._restore(resume)
+        self.pace = _Pace(config, first_step=self.progress.step)
+
+    # ---- the loop -------------------------------------------------------------------------------
+
+    def events(self) -> Iterator[Event]:
+        """Train until the last step or a wish to stop; the last event is `Finished`."""
+        yield self._started()
+        if self.progress.step == 0:
+            yield from self._sample_prompts()
+        try:
+            yield from self._loop()
+        except Exception:
+            with contextlib.suppress(AtlasError):  # a full disk must not hide what went wrong first
+                self._save_emergency()
+            raise
+        if self.progress.step != self.pace.saved_step:
+            yield self._save("step")
+        stopped = self.progress.step < self.config.training.max_steps
+        yield Finished("stopped" if stopped else "done", details=self._summary())
+
+    def _loop(self) -> Iterator[Event]:
+        pace, progress = self.pace, self.progress
+        while progress.step < self.config.training.max_steps and not self.control.stopping:
+            yield from self._wishes()
+            if self.control.stopping:
+                break
+            step = self._step()
+            if pace.reports(progress.step):
+                yield step
+            ended = self._epoch_ended()
+            if ended:
+                yield self._epoch_done()
+            if ended or pace.evaluates(progress.step):
+                yield from self._evaluate()
+            if ended:
+                yield self._save("epoch")
+            if pace.samples(progress.step):
+                yield from self._sample_prompts()
+            if pace.saves(progress.step, progress.seconds):
+                yield self._save("step")
+
+    def _wishes(self) -> Iterator[Event]:
+        """What the person asked for since the last step; stays here while paused."""
+        was_paused = self.control.paused
+        if was_paused:
+            yield StateChanged("paused", self.progress.step)
+        while True:
+            if self.control.take_save():
+                yield self._save("step")
+            while (wish := self.control.take_sample()) is not None:
+                prompt, wished = wish
+                yield from self._sample(prompt, wished or self.config.sampling, lambda: self.control.text_stopping)
+            if not self.control.paused:
+                break
+            self.control.wait(0.2)
+        if was_paused and not self.control.stopping:
+            yield StateChanged("running", self.progress.step)
+
+    # ---- one step -------------------------------------------------------------------------------
+
+    def _step(self) -> StepDone:
+        """One optimizer step over `gradient_accumulation_steps` batches."""
+        t, progress = self.config.training, self.progress
+        started = time.perf_counter()
+        torch.manual_seed(_mix(t.seed, progress.step))  # the dropout masks of this step, whatever came before
+        self.model.train()
+        rate = learning_rate(progress.step, t)
+        set_learning_rate(self.optimizer, rate)
+        total = torch.zeros((), device=self.device)
+        first = progress.step * t.batch_size * t.gradient_accumulation_steps
+        for batch in range(t.gradient_accumulation_steps):
+            tokens, targets = self._batch(self.train_windows, first + batch * t.batch_size, t.batch_size)
+            with self._autocast():
+                loss = self.model.loss(tokens, targets) / t.gradient_accumulation_steps
+            self.scaler.scale(loss).backward()
+            total += loss.detach()
+        self.scaler.unscale_(self.optimizer)
+        limit = t.max_grad_norm or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+        loss_value = float(total)  # waits for the device, as the norm did
+        self._refuse_nonsense(loss_value, norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=False)  # kept memory is cheaper than fresh memory
+
+        seconds = time.perf_counter() - started
+        progress.step += 1
+        progress.seconds += seconds
+        progress.loss = loss_value
+        progress.epoch_loss += loss_value
+        progress.epoch_steps += 1
+        progress.epoch_seconds += seconds
+        return StepDone(
+            step=progress.step, epoch=self._epoch(), loss=loss_value, learning_rate=rate, grad_norm=norm,
+            tokens_per_s=self.config.tokens_per_step / seconds,
+            tokens_seen=progress.step * self.config.tokens_per_step, seconds=progress.seconds,
+        )
+
+    def _refuse_nonsense(self, loss: float, norm: float) -> None:
+        """Stop before a loss that is no number reaches the weights; fp16's scaler handles its own overflows."""
+        if not math.isfinite(loss) or (not math.isfinite(norm) and not self.scaler.is_enabled()):
+            raise NumericsError(
+                f"The loss is no longer a number at step {self.progress.step + 1}: training came apart.",
+                "Resume from the last checkpoint with a lower training.learning_rate.",
+            )
+
+    def _batch(self, windows: Windows, first: int, count: int) -> tuple[Tensor, Tensor]:
+        tokens, targets = windows.batch(first, count)
+        return self._to_device(tokens), self._to_device(targets)
+
+    def _to_device(self, array: Any) -> Tensor:
+        tensor = torch.from_numpy(array)
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
+
+    def _autocast(self) -> torch.autocast:
+        return autocast(self.device, self.precision)
+
+    # ---- what happens between steps -------------------------------------------------------------
+
+    def _epoch(self) -> float:
+        t = self.config.training
+        return self.train_windows.epoch(self.progress.step * t.batch_size * t.gradient_accumulation_steps)
+
+    def _epoch_ended(self) -> bool:
+        per_step = self.config.training.batch_size * self.config.training.gradient_accumulation_steps
+        before = self.train_windows.epoch((self.progress.step - 1) * per_step)
+        return math.floor(self._epoch()) > math.floor(before)
+
+    def _epoch_done(self) -> EpochDone:
+        progress = self.progress
+        mean = progress.epoch_loss / progress.epoch_steps
+        event = EpochDone(
+            step=progress.step, epoch=math.floor(self._epoch()), mean_loss=mean, perplexity=history.perplexity(mean),
+            seconds=progress.epoch_seconds, tokens=progress.epoch_steps * self.config.tokens_per_step,
+        )
+        progress.epoch_loss, progress.epoch_steps, progress.epoch_seconds = 0.0, 0, 0.0
+        return event
+
+    def _evaluate(self) -> Iterator[Event]:
+        """Validate, and keep the checkpoint if none was better."""
+        progress = self.progress
+        result = evaluate(self.model, self.dataset, self.val_windows, self.config, self._autocast())
+        improved = result.val_loss < progress.best_val_loss
+        progress.val_loss = result.val_loss
+        progress.best_val_loss = min(progress.best_val_loss, result.val_loss)
+        yield dataclasses.replace(result, step=progress.step, epoch=self._epoch(), best=progress.best_val_loss,
+                                  improved=improved)
+        if improved:
+            yield self._save("best")
+
+    def _sample_prompts(self) -> Iterator[Event]:
+        wished = self.config.sampling
+        if wished.interval:
+            for prompt in wished.prompts:
+                for event in self._sample(prompt, wished, lambda: self.control.stopping):
+                    if isinstance(event, SampleDrawn):
+                        yield event
+
+    def _sample(self, prompt: str, wished: Sampling, should_stop: Callable[[], bool]) -> Iterator[Event]:
+        """Pieces as they come, then the whole. Draws from a generator of its own, so training is not disturbed."""
+        for event in generator.stream(self.model, self.dataset.tokenizer, [prompt], wished, should_stop=should_stop):
+            yield event
+            if isinstance(event, Generated):
+                yield SampleDrawn(self.progress.step, prompt, event.text, wished.seed)
+
+    # ---- saving and restoring -------------------------------------------------------------------
+
+    def _save(self, kind: str) -> CheckpointSaved:
+        started = time.perf_counter()
+        path = self.run / runs.CHECKPOINTS_FOLDER / checkpoint.file_name(
+            kind, self.progress.step, math.floor(self._epoch()))
+        size = checkpoint.save(path, self._state(), kind=kind, epoch=self._epoch(),
+                               learning_rate=learning_rate(max(0, self.progress.step - 1), self.config.training),
+                               parameters=self.model.count_parameters())
+        keep = self.config.checkpointing
+        checkpoint.prune(self.run, keep_steps=keep.keep_checkpoints, keep_epochs=keep.keep_epochs)
+        if kind == "step":
+            self.pace.saved_step = self.progress.step
+        return CheckpointSaved(path, kind, self.progress.step, size, time.perf_counter() - started)
+
+    def _save_emergency(self) -> None:
+        """On the way out with an error: keep the weights if they are still numbers."""
+        sound = all(bool(torch.isfinite(p).all()) for p in self.model.parameters())
+        if sound and self.progress.step != self.pace.saved_step:
+            self._save("emergency")
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "format": checkpoint.FORMAT,
+            "config": self.config.to_dict(),
+            "tokenizer": self.dataset.tokenizer.to_dict(),
+            "model": checkpoint.weights(self.model),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "progress": dataclasses.asdict(self.progress),
+        }
+
+    def _restore(self, path: Path) -> None:
+        state = checkpoint.load(path, verify=True)
+        saved = checkpoint.config_of(state, path)
+        if saved.model != self.config.model:
+            raise CheckpointError(f"{path} holds another network than model.* describes.",
+                                  "Leave the model's settings as they were, or start a fresh run.")
+        if saved.dataset_fingerprint != self.config.dataset_fingerprint:
+            raise CheckpointError("The dataset is not the one this run has learned from.",
+                                  "Choose the run's own dataset, or start a fresh run.")
+        checkpoint.load_weights(self.model, state["model"], path)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.progress = checkpoint.Progress(**state["progress"])
+        self.resumed_from = self.progress.step
+
+    # ---- what is told ---------------------------------------------------------------------------
+
+    def _started(self) -> RunStarted:
+        return RunStarted(
+            run=self.run, name=self.config.name, parameters=self.model.count_parameters(),
+            device=hardware.describe(self.device), precision=self.precision, threads=self.threads,
+            max_steps=self.config.training.max_steps, tokens_per_step=self.config.tokens_per_step,
+            train_tokens=len(self.dataset.tokens("train")), resumed_from=self.resumed_from,
+        )
+
+    def _summary(self) -> dict[str, Any]:
+        progress = self.progress
+        return {
+            "run": str(self.run), "step": progress.step, "max_steps": self.config.training.max_steps,
+            "loss": progress.loss, "best_val_loss": progress.best_val_loss, "seconds": progress.seconds,
+            "tokens_seen": progress.step * self.config.tokens_per_step,
+        }
+
+
+class _Pace:
+    """What is due after which step."""
+
+    def __init__(self, config: Config, *, first_step: int) -> None:
+        self.config = config
+        self.saved_step = first_step if first_step else -1
+        self._first_step = first_step
+        self._first_seconds: float | None = None
+
+    def _due(self, interval: int, step: int) -> bool:
+        return interval > 0 and (step % interval == 0 or step == self.config.training.max_steps)
+
+    def reports(self, step: int) -> bool:
+        return self._due(self.config.logging.log_interval, step)
+
+    def evaluates(self, step: int) -> bool:
+        return self._due(self.config.evaluation.eval_interval, step) or step == self.config.training.max_steps
+
+    def samples(self, step: int) -> bool:
+        return self._due(self.config.sampling.interval, step)
+
+    def saves(self, step: int, seconds: float) -> bool:
+        return step - max(self.saved_step, self._first_step) >= self._save_interval(step, seconds)
+
+    def _save_interval(self, step: int, seconds: float) -> int:
+        """`save_interval` until the speed is known, then the steps of `save_minutes`."""
+        wished = self.config.checkpointing
+        if self._first_seconds is None and step > self._first_step:
+            self._first_step, self._first_seconds = step, seconds  # the first step is slow, so it is not counted
+        measured = step - self._first_step
+        if not wished.save_minutes or measured < SPEED_STEPS or self._first_seconds is None:
+            return wished.save_interval
+        step_seconds = (seconds - self._first_seconds) / measured
+        by_time = int(wished.save_minutes * 60 / max(step_seconds, 1e-9))
+        return max(1, min(by_time, self.config.training.max_steps // SAVES_PER_RUN))
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context in which matrix products run in `precision`; for fp32 it changes nothing."""
+    types = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return torch.autocast(device.type, dtype=types.get(precision, torch.bfloat16), enabled=precision in types)
+
+
+def evaluate(model: AtlasLM, dataset: Dataset, windows: Windows, config: Config,
+             precision: torch.autocast, *, split: str = "val") -> EvalDone:
+    """Mean loss over at most `eval_batches` batches of `windows`, in order, each token counted once.
+
+    Touches no random stream and leaves the model as it was. Bits per byte compares across tokenizers:
+    nats a token, times tokens a byte, over ln 2.
+    """
+    was_training = model.training
+    model.eval()
+    total, count = 0.0, 0
+    limit = config.evaluation.eval_batches * config.training.batch_size
+    with torch.inference_mode(), precision:
+        for tokens, targets in windows.sequential(limit, batch_size=config.training.batch_size):
+            loss = model.loss(torch.from_numpy(tokens).to(model.device), torch.from_numpy(targets).to(model.device))
+            total, count = total + float(loss) * tokens.size, count + tokens.size
+    model.train(was_training)
+    mean = total / count
+    bits_per_byte = mean / dataset.bytes_per_token(split) / math.log(2)
+    return EvalDone(step=0, epoch=0.0, val_loss=mean, val_perplexity=history.perplexity(mean),
+                    val_bits_per_byte=bits_per_byte, tokens=count, best=mean, improved=True)
+
+
+def prepare_run(config: Config, dataset: Dataset, run: Path, *, resume: bool) -> tuple[Config, list[Notice]]:
+    """Lay out the folder of a run and return the settings it will really have.
+
+    The dataset decides the size of the vocabulary. Raises `CheckpointError` rather than touch an older run.
+    """
+    notices = []
+    n_vocab = dataset.tokenizer.n_vocab
+    if n_vocab != config.model.vocab_size:
+        notices.append(Notice(f"The vocabulary follows the dataset's tokenizer: {n_vocab} tokens instead of "
+                              f"{config.model.vocab_size}."))
+    config = dataclasses.replace(
+        config.replace({"model.vocab_size": n_vocab}),
+        dataset=str(dataset.path.resolve()), dataset_fingerprint=dataset.meta.fingerprint,
+    )
+    if not resume and runs.is_run(run) and runs.newest(run) is not None:
+        raise CheckpointError(f"{run} holds an earlier run.", "Resume it, or choose a new folder.")
+    run.mkdir(parents=True, exist_ok=True)
+    settings.Config.save(config, run / runs.CONFIG_FILE)
+    dataset.tokenizer.save(run / runs.TOKENIZER_FILE)
+    return config, notices
+
+
+def _mix(seed: int, step: int) -> int:
+    """A seed for each step, far from its neighbours' (Fibonacci hashing, Knuth 6.4)."""
+    return (seed + step * 0x9E3779B97F4A7C15) % 2**63
