@@ -62,8 +62,8 @@ def test_precision_that_was_asked_for_is_kept(wanted: str) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the processor's flags are listed on Linux")
 def test_auto_precision_follows_the_processor() -> None:
-    with open("/proc/cpuinfo", encoding="utf-8") as lines:
-        flags = next((line for line in lines if line.startswith("flags")), "").split()
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    flags = next((line for line in lines if line.startswith("flags")), "").split()
     expected = "bf16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "fp32"
     assert choose_precision("auto", CPU) == expected
 

@@ -140,7 +140,8 @@ def test_amd_card_is_read_from_its_driver_files(tmp_path: Path) -> None:
     make_amd_card(tmp_path, 1, AMD_CARD)
     assert AmdTelemetry(drm=tmp_path).read() == Reading(
         name="Radeon RX 7800 XT", temperature_c=pytest.approx(61.0), power_w=pytest.approx(212.0),
-        memory_used_bytes=2 * GIB, memory_total_bytes=16 * GIB, utilization_percent=88.0, fan_percent=pytest.approx(40.0),
+        memory_used_bytes=2 * GIB, memory_total_bytes=16 * GIB,
+        utilization_percent=88.0, fan_percent=pytest.approx(40.0),
     )
 
 
