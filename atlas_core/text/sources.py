@@ -1,0 +1,295 @@
+"""The user's files, folders and archives as a stream of documents, in bounded memory.
+
+Says of everything that it does not read why. Not here: cleaning, tokens, and what is done with a document.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, TypeAlias
+
+from atlas_core.errors import DataError
+from atlas_core.text import archives, cuts, encodings
+
+TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".markdown"})
+LINES_SUFFIXES = frozenset({".jsonl", ".ndjson"})
+ARCHIVE_SUFFIXES = frozenset({".zip"})
+
+PIECE_CHARS = 4 * 2**20       # a longer document comes in several pieces
+MAX_LINE_BYTES = 64 * 2**20   # a longer line of .jsonl is no document
+_PEEK_BYTES = 2**13
+
+# The "plain text Wikipedia" archive: everything twice, once in small files and once in one.
+_COMBINED = "AllCombined.txt"
+_WIKI_PART = re.compile(r"wiki_\d+")
+
+OnSkip: TypeAlias = Callable[[str, str], None]
+"""Called with a name and the reason whenever something is not read as it stands."""
+
+ADD_TEXT = "Add .txt, .md or .jsonl files, folders of them, or a .zip."
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document, or a piece of one: `continues` says that the next `Document` goes on with the same text.
+
+    `bytes` is what it took of its source, so that the sum over all documents measures progress.
+    """
+
+    name: str
+    text: str
+    continues: bool = False
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class SourceEntry:
+    """A file as the drop zone shows it: `kind` is "text", "lines" or "other", `skipped` says why it is not read."""
+
+    name: str
+    kind: str
+    bytes: int
+    skipped: str = ""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An entry and how to open it. Only good until the walk goes on: an archive closes behind it."""
+
+    entry: SourceEntry
+    open: Callable[[], AbstractContextManager[BinaryIO]]
+
+
+def list_sources(paths: Iterable[Path]) -> list[SourceEntry]:
+    """What `documents` would read and what it would skip, without reading the texts.
+
+    Raises `DataError` for a path that is not there and for an archive that is damaged or not safe.
+    """
+    with _reading():
+        return [found.entry for found in _walk(paths)]
+
+
+def documents(paths: Iterable[Path], *, text_field: str = "text", on_skip: OnSkip) -> Iterator[Document]:
+    """Every document of `paths`, in a fixed order, long ones in pieces of about 4 million characters.
+
+    A text file is one document, a line of .jsonl another. Line ends become "\\n". Raises `DataError` as
+    `list_sources` does, and for files that cannot be read.
+    """
+    with _reading():
+        for found in _walk(paths):
+            entry = found.entry
+            if entry.skipped:
+                on_skip(entry.name, entry.skipped)
+            elif entry.kind == "lines":
+                yield from _line_documents(found, text_field, on_skip)
+            else:
+                yield from _text_documents(found, on_skip)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """A file that vanishes, is forbidden or sits on a failing disk, in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{error.filename or 'A source'} cannot be read: {error.strerror or error}.",
+                        "Check that it is there and that you may read it.") from error
+
+
+# ---- finding files --------------------------------------------------------------------------------
+
+
+def _walk(paths: Iterable[Path]) -> Iterator[_Found]:
+    for path in paths:
+        if path.is_dir():
+            yield from _walk_folder(path)
+        elif path.is_file():
+            yield from _walk_file(path, path.name)
+        else:
+            raise DataError(f"There is no file or folder {path}.", ADD_TEXT)
+
+
+def _walk_folder(root: Path) -> Iterator[_Found]:
+    parts = [Path(folder) / name for folder, _, names in _tree(root) for name in names if _WIKI_PART.fullmatch(name)]
+    repeated = root / _COMBINED if parts else None
+    for folder, hidden, names in _tree(root):
+        for name in hidden:
+            yield _skipped(f"{root.name}/{(Path(folder) / name).relative_to(root).as_posix()}/", "hidden folder")
+        for name in names:
+            path = Path(folder) / name
+            shown = f"{root.name}/{path.relative_to(root).as_posix()}"
+            if path == repeated:
+                yield _repeated(shown, path.stat().st_size)
+            else:
+                yield from _walk_file(path, shown)
+
+
+def _tree(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Folder, its hidden folders (which are not entered) and its files, sorted so that the order is always the same."""
+    for folder, folders, names in os.walk(root):
+        hidden = sorted(name for name in folders if name.startswith("."))
+        folders[:] = sorted(set(folders) - set(hidden))
+        yield folder, hidden, sorted(names)
+
+
+def _walk_file(path: Path, shown: str) -> Iterator[_Found]:
+    def open_file() -> BinaryIO:
+        return path.open("rb")
+
+    if not path.is_file():
+        yield _skipped(shown, "neither a file nor a folder")
+    elif path.suffix.lower() in ARCHIVE_SUFFIXES and not path.name.startswith("."):
+        with open_file() as file:
+            yield from _walk_archive(file, shown, depth=1)
+    else:
+        yield _found(shown, path.stat().st_size, open_file)
+
+
+def _walk_archive(file: BinaryIO, shown: str, *, depth: int) -> Iterator[_Found]:
+    with archives.opened(file, shown) as archive:
+        members = sorted((m for m in archive.infolist() if not m.is_dir()), key=lambda m: m.filename)
+        parts = any(_WIKI_PART.fullmatch(PurePosixPath(m.filename).name) for m in members)
+        for member in members:
+            name = f"{shown}/{member.filename}"
+            if parts and member.filename == _COMBINED:
+                yield _repeated(name, member.file_size)
+            elif _suffix(name) in ARCHIVE_SUFFIXES and not _hidden(member.filename):
+                yield from _walk_nested(archive, member, name, depth=depth)
+            else:
+                yield _found(name, member.file_size, _opener(archive, member, name))
+
+
+def _walk_nested(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, *, depth: int) -> Iterator[_Found]:
+    if depth >= archives.MAX_DEPTH:
+        yield _skipped(name, f"an archive more than {archives.MAX_DEPTH} deep in archives", bytes=member.file_size)
+        return
+    with archives.nested(archive, member, name) as file:
+        yield from _walk_archive(file, name, depth=depth + 1)
+
+
+def _opener(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str
+) -> Callable[[], AbstractContextManager[BinaryIO]]:
+    @contextmanager
+    def open_member() -> Iterator[BinaryIO]:
+        with archives.damage_told(name), archive.open(member) as stream:
+            yield stream  # type: ignore[misc]
+
+    return open_member
+
+
+def _found(shown: str, size: int, open: Callable[[], AbstractContextManager[BinaryIO]]) -> _Found:
+    """Decide by the name what a file is; only one without a suffix is looked into."""
+    suffix = _suffix(shown)
+    if _hidden(shown):
+        return _skipped(shown, "hidden file", bytes=size)
+    if suffix in LINES_SUFFIXES:
+        return _Found(SourceEntry(shown, "lines", size), open)
+    if suffix in TEXT_SUFFIXES:
+        return _Found(SourceEntry(shown, "text", size), open)
+    if suffix:
+        return _skipped(shown, f"{suffix} files are not read", bytes=size)
+    with open() as stream:
+        if encodings.is_binary(stream.read(_PEEK_BYTES)):
+            return _skipped(shown, "not text (binary)", bytes=size)
+    return _Found(SourceEntry(shown, "text", size), open)
+
+
+def _skipped(shown: str, reason: str, *, bytes: int = 0) -> _Found:
+    return _Found(SourceEntry(shown, "other", bytes, skipped=reason), _never_opened)
+
+
+def _repeated(shown: str, size: int) -> _Found:
+    return _skipped(shown, "repeats the wiki_ files beside it", bytes=size)
+
+
+def _never_opened() -> AbstractContextManager[BinaryIO]:
+    raise AssertionError("a skipped file is not opened")
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
+
+
+def _hidden(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.name.startswith(".") or "__MACOSX" in path.parts  # macOS packs its notes into that folder
+
+
+# ---- reading them ---------------------------------------------------------------------------------
+
+
+def _text_documents(found: _Found, on_skip: OnSkip) -> Iterator[Document]:
+    name, size = found.entry.name, found.entry.bytes
+    with found.open() as stream:
+        start = stream.read(_PEEK_BYTES)
+    if encodings.is_binary(start):
+        on_skip(name, "not text (binary)")
+        return
+    # Twice through the file: once to know its encoding for certain, once for the text.
+    with found.open() as stream:
+        encoding = encodings.detect(stream)
+    with found.open() as stream, io.TextIOWrapper(stream, encoding=encoding, errors="replace") as text:
+        taken = 0
+        for piece, continues in _pieces(text):
+            if "\ufffd" in piece:
+                on_skip(name, "bytes that are no characters became \ufffd")
+            part = min(len(piece.encode("utf-8", "replace")), size - taken) if continues else size - taken
+            taken += part
+            yield Document(name, piece, continues, part)
+
+
+def _pieces(stream: io.TextIOBase) -> Iterator[tuple[str, bool]]:
+    """The text in pieces of at most 1.5 x PIECE_CHARS, each with whether another follows."""
+    held = stream.read(PIECE_CHARS)
+    while more := stream.read(PIECE_CHARS):
+        cut = cuts.last_cut(held, len(held) // 2, len(held))
+        yield held[:cut], True
+        held = held[cut:] + more
+    yield held, False
+
+
+def _line_documents(found: _Found, text_field: str, on_skip: OnSkip) -> Iterator[Document]:
+    name = found.entry.name
+    with found.open() as stream:
+        for number, (line, size) in enumerate(_lines(stream), start=1):
+            place = f"{name} line {number}"
+            if line is None:
+                on_skip(place, "a line longer than 64 MiB")
+            elif line.strip(b" \t\r\n\xef\xbb\xbf"):
+                text, reason = _field(line, text_field)
+                if reason:
+                    on_skip(place, reason)
+                yield Document(place, text, False, size)
+
+
+def _lines(stream: BinaryIO) -> Iterator[tuple[bytes | None, int]]:
+    """Each line and its length; None in place of a line beyond MAX_LINE_BYTES."""
+    while line := stream.readline(MAX_LINE_BYTES):
+        size, whole = len(line), True
+        while len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+            line, whole = stream.readline(MAX_LINE_BYTES), False
+            size += len(line)
+        yield (line if whole else None), size
+
+
+def _field(line: bytes, text_field: str) -> tuple[str, str]:
+    """The text in one line of .jsonl, and the reason if there is none."""
+    try:
+        row = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
+    except (ValueError, RecursionError):  # no JSON, no Unicode, or nested without end
+        return "", "lines that are not JSON"
+    text = row.get(text_field) if isinstance(row, dict) else None
+    if not isinstance(text, str):
+        return "", f"lines without a text in the field '{text_field}'"
+    # JSON may spell half a surrogate pair, which no encoding can hold.
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return whole.replace("\r\n", "\n").replace("\r", "\n"), ""
