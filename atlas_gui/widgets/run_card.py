@@ -1,0 +1,148 @@
+"""A run at a glance: name, state, curve, best loss, size, and what can be done with it. Does nothing itself."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
+
+from atlas_core.runs import RunInfo
+from atlas_gui import format as people
+from atlas_gui import theme
+from atlas_gui.widgets.sparkline import Sparkline
+
+NAME_WIDTH_PX = 216
+FACT_WIDTH_PX = 136  # "100 000 / 100 000" in the monospaced font
+STATES = {"done": ("finished", "good"), "interrupted": ("can go on", "warning"), "empty": ("nothing saved", "muted")}
+
+
+class RunCard(QFrame):
+    """One row of the runs list. Every wish carries the run's folder."""
+
+    resume_requested = Signal(Path)
+    play_requested = Signal(Path)
+    export_requested = Signal(Path)
+    delete_requested = Signal(Path)
+    open_folder_requested = Signal(Path)
+
+    def __init__(self, info: RunInfo, losses: Sequence[float], *, training: bool = False,
+                 parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.info = info
+        self._training = training
+        self.setProperty("role", "card")
+        self.setAccessibleName(f"Run {info.name}")
+        self.setAccessibleDescription(summary(info))
+        self._sparkline = Sparkline()
+        self._sparkline.set_values(losses)
+        self._lay_out()
+
+    def set_selected(self, selected: bool) -> None:
+        theme.set_role(self, "card-selected" if selected else "card")
+
+    def _lay_out(self) -> None:
+        row = QHBoxLayout(self)
+        row.setContentsMargins(*[theme.spacing * 3 // 2] * 4)
+        row.setSpacing(2 * theme.spacing)
+        row.addLayout(self._heading())
+        row.addWidget(self._sparkline, 1)
+        row.addLayout(self._facts())
+        row.addLayout(self._buttons())
+
+    def _heading(self) -> QVBoxLayout:
+        word, role = ("in training", "good") if self._training else STATES[self.info.state]
+        parameters = f" · {people.short_count(self.info.parameters)} parameters" if self.info.parameters else ""
+        column = QVBoxLayout()
+        column.setSpacing(theme.spacing // 4)
+        column.addStretch(1)
+        column.addWidget(Elided(self.info.name, width_px=NAME_WIDTH_PX, role="title"))
+        column.addWidget(_label(word, role))
+        column.addWidget(Elided(self.info.preset + parameters, width_px=NAME_WIDTH_PX, role="muted"))
+        column.addWidget(_label(people.ago(self.info.updated_at), "muted"))
+        column.addStretch(1)
+        return column
+
+    def _facts(self) -> QGridLayout:
+        info = self.info
+        facts = [
+            ("step", f"{people.count(info.step)} / {people.count(info.max_steps)}"),
+            ("best loss", people.loss(info.best_val_loss)),
+            ("loss", people.loss(info.loss)),
+            ("on disk", people.size(info.bytes)),
+        ]
+        grid = QGridLayout()
+        grid.setVerticalSpacing(theme.spacing // 4)
+        grid.setColumnMinimumWidth(1, FACT_WIDTH_PX)
+        for line, (what, value) in enumerate(facts):
+            number = _label(value)
+            number.setFont(theme.mono_font())
+            grid.addWidget(_label(what, "muted"), line, 0)
+            grid.addWidget(number, line, 1, Qt.AlignmentFlag.AlignRight)
+        return grid
+
+    def _buttons(self) -> QGridLayout:
+        saved = self.info.state != "empty"
+        can_resume = self.info.state == "interrupted" and not self._training
+        grid = QGridLayout()
+        grid.setSpacing(theme.spacing // 2)
+        grid.addWidget(self._button("Resume", "play", "Train on from the last checkpoint", self.resume_requested.emit,
+                                    enabled=can_resume), 0, 0)
+        grid.addWidget(self._button("Play", "message-text-outline", "Talk to this model in the playground",
+                                    self.play_requested.emit, enabled=saved), 0, 1)
+        grid.addWidget(self._button("Export", "export-variant", "Write a file for llama.cpp, Ollama and LM Studio",
+                                    self.export_requested.emit, enabled=saved), 1, 0)
+        small = QHBoxLayout()
+        small.addWidget(self._tool("folder-open-outline", "Open folder", self.open_folder_requested.emit))
+        small.addWidget(self._tool("delete-outline", "Delete", self.delete_requested.emit, enabled=not self._training))
+        small.addStretch(1)
+        grid.addLayout(small, 1, 1)
+        return grid
+
+    def _button(self, text: str, icon: str, help: str, wish: Callable[[Path], None], *, enabled: bool) -> QPushButton:
+        button = QPushButton(theme.icon(icon), text)
+        button.setObjectName(f"run{text}Button")
+        button.setToolTip(help)
+        button.setAccessibleName(f"{text} {self.info.name}")
+        button.setEnabled(enabled)
+        button.clicked.connect(lambda: wish(self.info.path))
+        return button
+
+    def _tool(self, icon: str, text: str, wish: Callable[[Path], None], *, enabled: bool = True) -> QToolButton:
+        button = QToolButton()
+        button.setIcon(theme.icon(icon))
+        button.setObjectName(f"run{text.replace(' ', '')}Button")
+        button.setToolTip(text)
+        button.setAccessibleName(f"{text}: {self.info.name}")
+        button.setEnabled(enabled)
+        button.clicked.connect(lambda: wish(self.info.path))
+        return button
+
+
+class Elided(QLabel):
+    """A line of text in a fixed width; what does not fit is in the tooltip."""
+
+    def __init__(self, text: str, *, width_px: int, role: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setProperty("role", role)
+        self.setFixedWidth(width_px)
+        self.ensurePolished()  # the role decides the font, and the font how much fits
+        self.setText(self.fontMetrics().elidedText(text, Qt.TextElideMode.ElideMiddle, width_px))
+        self.setToolTip(html.escape(text))
+
+
+def summary(info: RunInfo) -> str:
+    """The card in one sentence, for those who cannot see it."""
+    word, _ = STATES[info.state]
+    return (f"{word}, step {people.count(info.step)} of {people.count(info.max_steps)}, "
+            f"best loss {people.loss(info.best_val_loss)}, {people.size(info.bytes)}, {people.ago(info.updated_at)}")
+
+
+def _label(text: str, role: str = "") -> QLabel:
+    label = QLabel(text)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setProperty("role", role)
+    return label
