@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -98,6 +100,20 @@ def truncate(path: Path, step: int) -> None:
     if path.exists():
         kept = [line for line, record in records(path) if record.get("step", 0) <= step]
         write_atomically(path, "".join(line + "\n" for line in kept).encode())
+
+
+def as_csv(history: History) -> str:
+    """Every step as a row, for a spreadsheet; a validation loss stands in the row of its step."""
+    validated = dict(zip(history.eval_steps, history.val_losses, strict=True))
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["step", "loss", "val_loss", "learning_rate", "grad_norm", "tokens_per_s", "tokens_seen", "seconds"])
+    columns = zip(history.steps, history.losses, history.learning_rates, history.grad_norms, history.tokens_per_s,
+                  history.tokens_seen, history.seconds, strict=True)
+    for step, loss, *others in columns:
+        rows.writerow([step, loss, validated.pop(step, ""), *others])
+    rows.writerows([step, "", loss] for step, loss in validated.items())  # measured at a step that was not reported
+    return text.getvalue()
 
 
 def perplexity(loss: float) -> float:

@@ -6,6 +6,7 @@ need nothing: they say what they are with a property, and the style sheet below 
     button.setProperty("role", "primary")     the one thing to do here
     button.setProperty("role", "flat")        an icon or link without a frame
     frame.setProperty("role", "card")         a panel with a border; "card-selected" when chosen
+    text_edit.setProperty("role", "plain")    text on a card, without a field around it
     label.setProperty("role", "title" | "muted" | "good" | "warning" | "bad")
 
 Change a role later with `set_role(widget, role)`, which also redraws it.
@@ -164,6 +165,7 @@ def _style_sheet(p: Palette) -> str:
     QFrame[role="card"], QFrame[role="card-selected"] {{
         background: {p.panel}; border: 1px solid {p.border}; border-radius: 8px; }}
     QFrame[role="card-selected"] {{ border: 2px solid {p.accent}; }}
+    QTextEdit[role="plain"], QPlainTextEdit[role="plain"] {{ background: transparent; border: none; }}
     QLabel {{ background: transparent; }}
     QLabel[role="title"] {{ font-weight: 600; }}
     QLabel[role="muted"] {{ color: {p.muted}; }}
