@@ -1,0 +1,87 @@
+"""Arguments that several verbs share, made from the table of settings, and read back into a configuration."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from atlas_core import config as settings
+from atlas_core import presets
+from atlas_core.config import Config, Setting
+from atlas_core.hardware.device import machine_memory
+
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """`--preset` or `--config`, and `--set`."""
+    base = parser.add_mutually_exclusive_group()
+    base.add_argument("--preset", metavar="NAME", help="a ready-made configuration (atlas presets lists them)")
+    base.add_argument("--config", metavar="FILE", type=Path, help="a configuration file")
+    parser.add_argument("--set", metavar="SECTION.KEY=VALUE", action="append", default=[], dest="overrides",
+                        help="change one setting; may be repeated (atlas presets --settings lists them)")
+
+
+def read_config(args: argparse.Namespace, *, default: Config | None = None) -> Config:
+    """The configuration that was asked for, else `default`, else what suits this machine; `--set` is laid on it.
+
+    Raises `ConfigError` with every problem.
+    """
+    return changed(args, named_config(args) or default or suggested().config)
+
+
+def named_config(args: argparse.Namespace) -> Config | None:
+    """What `--config` or `--preset` names, as it stands there."""
+    if args.config:
+        return settings.load(args.config)
+    return presets.find(args.preset).config if args.preset else None
+
+
+def changed(args: argparse.Namespace, config: Config) -> Config:
+    """`config` with every `--set` laid on it."""
+    return Config.from_dict(settings.deep_merge(config.to_dict(), settings.parse_overrides(args.overrides)))
+
+
+def suggested() -> presets.Preset:
+    """The preset that suits this machine."""
+    memory = machine_memory()
+    return presets.find(presets.suggest(memory.total_bytes, gpu=memory.is_gpu))
+
+
+def add_settings(parser: argparse.ArgumentParser, chosen: Iterable[Setting]) -> None:
+    """One flag for each setting: `sampling.top_k` becomes `--top-k`. What is not given stays None."""
+    for s in chosen:
+        about = f"{s.help} [{s.bounds}]" if s.bounds else s.help
+        common: dict[str, Any] = {"dest": s.name, "default": None, "help": about.replace("%", "%%")}
+        flag = "--" + s.name.replace("_", "-")
+        if s.type is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
+        elif s.type is tuple:
+            parser.add_argument(flag, action="append", metavar="TEXT", **common)
+        else:
+            parser.add_argument(flag, type=s.type, metavar={int: "N", float: "X"}.get(s.type, "TEXT"), **common)
+
+
+def given_settings(args: argparse.Namespace, chosen: Iterable[Setting]) -> dict[str, Any]:
+    """The settings whose flags were given, by dotted key."""
+    return {s.key: getattr(args, s.name) for s in chosen if getattr(args, s.name) is not None}
+
+
+def quoted(path: Path) -> str:
+    """A path as it must be typed in this system's shell."""
+    return subprocess.list2cmdline([str(path)]) if sys.platform == "win32" else shlex.quote(str(path))
+
+
+def memory_size(text: str) -> int:
+    """ "8GiB", "8 GB", "8g" or "512M" in bytes. Units are of 1024 under every name, as memory is sold."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
+    size_bytes = round(float(match[1]) * _UNITS[match[2]]) if match else 0
+    if size_bytes < 2**20:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a size of memory: write it like 8GiB or 512MiB")
+    return size_bytes

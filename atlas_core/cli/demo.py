@@ -1,0 +1,23 @@
+"""Walk the whole chain on the sample text: dataset, model, a sample of its writing, verified GGUF file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from atlas_core import jobs, paths
+from atlas_core.cli.interrupt import stoppable
+from atlas_core.cli.show import Show
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="where to put it all (default: a new folder)")
+
+
+def run(args: argparse.Namespace, show: Show) -> None:
+    out = args.out or paths.fresh_folder(paths.home(), "demo")
+    with stoppable(show, saves=True) as control:
+        for event in jobs.demo(out, control):
+            show(event)
+    if not show.interrupted:
+        show.say(f"It all lies in {out}")

@@ -1,0 +1,112 @@
+"""What `atlas train` will do: begin a new run, or go on with one, and from which checkpoint.
+
+Only decides. A run that exists is never begun anew in its own folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from atlas_core import config as settings
+from atlas_core import format as people
+from atlas_core import jobs, paths, runs
+from atlas_core.cli import arguments, questions
+from atlas_core.config import Config
+from atlas_core.errors import CheckpointError
+from atlas_core.runs import CheckpointInfo
+
+MODES = ("auto", "ask", "never")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training to come. `dataset` is None for the sample text, `checkpoint` is None for a new run."""
+
+    config: Config
+    dataset: Path | None
+    run: Path
+    checkpoint: Path | None = None
+    notices: tuple[str, ...] = ()
+
+
+def plan(args: argparse.Namespace) -> Plan:
+    """Read the arguments of `atlas train`, and ask the person where that is wanted.
+
+    Raises `CheckpointError` if the run to go on with is finished or has nothing to go on from.
+    """
+    mode = args.resume or ("ask" if sys.stdin.isatty() and not args.json else "auto")
+    if mode not in MODES:
+        return _go_on(args, runs.resolve(Path(mode)))
+    found = None if mode == "never" else _newest_checkpoint(args)
+    if found is None:
+        return _begin(args)
+    going_on = _go_on(args, found.path)
+    if mode == "ask" and not questions.yes_no(f"{describe(found, going_on)}\nResume it?"):
+        return _begin(args)
+    return going_on
+
+
+def describe(info: CheckpointInfo, plan: Plan) -> str:
+    """An interrupted run in one sentence."""
+    return (f"{plan.run.name} was interrupted at step {info.step} of {plan.config.training.max_steps} "
+            f"(epoch {info.epoch:.1f}, loss {people.loss(info.loss)}, perplexity {people.perplexity(info.perplexity)}), "
+            f"saved {people.ago(info.saved_at)}.").replace(people.SPACE, " ")
+
+
+def command(run: Path) -> str:
+    """What to type to go on with `run`."""
+    return f"atlas train --resume {arguments.quoted(run)}"
+
+
+def _newest_checkpoint(args: argparse.Namespace) -> CheckpointInfo | None:
+    """Of the run in `--out`; without it, but with `--resume`, of the run that was interrupted last."""
+    if args.out:
+        return runs.newest(args.out)
+    if not args.resume:
+        return None
+    named = arguments.named_config(args)
+    fitting = (run for run in runs.list_runs() if run.state == "interrupted" and (not named or named.name == run.preset))
+    last = next(fitting, None)
+    return last.checkpoints[-1] if last else None
+
+
+def _begin(args: argparse.Namespace) -> Plan:
+    config = arguments.read_config(args)
+    dataset = args.data or (Path(config.dataset) if config.dataset else None)
+    wanted = args.out or paths.runs_dir() / f"{config.name.lower()}-{dataset.name if dataset else jobs.SAMPLE_NAME}"
+    run = wanted if _is_free(wanted) else paths.fresh_folder(wanted.parent, wanted.name)
+    taken = (f"{wanted} is taken; the new run goes to {run}.",) if args.out and run != wanted else ()
+    return Plan(config, dataset, run, notices=taken)
+
+
+def _go_on(args: argparse.Namespace, checkpoint: Path) -> Plan:
+    """The run's own settings are the base; `--set` is laid on them."""
+    base = settings_of(checkpoint)
+    config = arguments.changed(args, base)
+    home = checkpoint.parent.parent
+    run = args.out or (home if runs.is_run(home) else paths.fresh_folder(paths.runs_dir(), config.name.lower()))
+    info = runs.read_sidecar(checkpoint)
+    if info and info.step >= config.training.max_steps:
+        raise CheckpointError(f"{run} has finished its {info.step} steps.",
+                              f"Go on with --set training.max_steps={2 * info.step}, or begin anew with --resume never.")
+    named = arguments.named_config(args)
+    other = f"Going on with the run's own settings; {named.name} is not used. Change single ones with --set."
+    dataset = args.data or (Path(base.dataset) if base.dataset else None)
+    return Plan(config, dataset, run, checkpoint, notices=(other,) if named and named.name != base.name else ())
+
+
+def settings_of(checkpoint: Path) -> Config:
+    """The settings a checkpoint was trained with: from its run's folder, else from the file itself."""
+    home = checkpoint.parent.parent
+    if runs.is_run(home):
+        return settings.load(home / runs.CONFIG_FILE)
+    from atlas_core.training import checkpoint as checkpoints  # late: needs torch
+
+    return checkpoints.config_of(checkpoints.load(checkpoint), checkpoint)
+
+
+def _is_free(folder: Path) -> bool:
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))

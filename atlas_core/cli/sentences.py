@@ -1,0 +1,110 @@
+"""Events in words, one line each. Pure functions; where the words go is not known here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import singledispatch
+
+from atlas_core import format as people
+from atlas_core.events import (
+    CheckpointSaved,
+    EpochDone,
+    Estimate,
+    EvalDone,
+    Event,
+    Exported,
+    Finished,
+    Prepared,
+    Progress,
+    RunStarted,
+    StateChanged,
+    StepDone,
+)
+from atlas_core.history import perplexity
+
+
+@singledispatch
+def sentence(_event: Event) -> str:
+    """The event in one line; empty for one that is shown otherwise or not at all."""
+    return ""
+
+
+@sentence.register
+def _(event: Prepared) -> str:
+    train = event.summary["splits"]["train"]["tokens"]
+    documents = sum(split["documents"] for split in event.summary["splits"].values())
+    return f"Dataset {event.path}: {people.count(documents)} documents, {people.count(train)} tokens to learn from."
+
+
+@sentence.register
+def _(event: RunStarted) -> str:
+    begun = f"Going on with {event.name} after step {people.count(event.resumed_from)}" if event.resumed_from \
+        else f"Training {event.name}"
+    return (f"{begun}: {people.short_count(event.parameters)} parameters, {people.count(event.max_steps)} steps of "
+            f"{people.count(event.tokens_per_step)} tokens, on {event.device} in {event.precision}. Run: {event.run}")
+
+
+@sentence.register
+def _(event: EvalDone) -> str:
+    best = "best so far" if event.improved else f"best {people.loss(event.best)}"
+    return (f"validation at step {people.count(event.step)}: loss {people.loss(event.val_loss)}, perplexity "
+            f"{people.perplexity(event.val_perplexity)}, {event.val_bits_per_byte:.3f} bits a byte ({best})")
+
+
+@sentence.register
+def _(event: EpochDone) -> str:
+    return (f"epoch {event.epoch} done at step {people.count(event.step)}: mean loss {people.loss(event.mean_loss)}, "
+            f"{people.duration(event.seconds)}")
+
+
+@sentence.register
+def _(event: CheckpointSaved) -> str:
+    return f"saved {event.path.name} ({people.size(event.bytes)})"
+
+
+@sentence.register
+def _(event: StateChanged) -> str:
+    return f"{event.state} at step {people.count(event.step)}"
+
+
+@sentence.register
+def _(event: Estimate) -> str:
+    total, device = people.size(event.memory["total_bytes"]), people.size(event.device_bytes)
+    verdict = {"fits": "fits", "tight": "is tight", "too big": "is too big"}[event.fits]
+    return (f"{people.short_count(event.parameters)} parameters, {people.count(event.tokens_per_step)} tokens a step; "
+            f"training needs {total} of memory: it {verdict} in {device}. One checkpoint takes "
+            f"{people.size(event.checkpoint_bytes)}, a run at most {people.size(event.disk_bytes)} of disk.")
+
+
+@sentence.register
+def _(event: Exported) -> str:
+    proof = "verified: " + "; ".join(event.checks) if event.verified else "not verified"
+    return f"Exported {event.path} ({event.type}, {people.size(event.bytes)}), {proof}."
+
+
+@sentence.register
+def _(event: Finished) -> str:
+    return event.message or {"done": "", "stopped": "Stopped.", "interrupted": "Interrupted."}[event.reason]
+
+
+def step(event: StepDone, *, max_steps: int, seconds_left: float | None) -> str:
+    """The numbers beside the training bar."""
+    left = "" if seconds_left is None else f"  {people.duration(seconds_left)} left"
+    return (f"{people.count(event.step)}/{people.count(max_steps)}  loss {people.loss(event.loss)}  "
+            f"ppl {people.perplexity(perplexity(event.loss))}  lr {people.learning_rate(event.learning_rate)}  "
+            f"{people.short_count(event.tokens_per_s)} tokens/s{left}")
+
+
+def progress(event: Progress) -> str:
+    """ "12 of 37 documents"; bytes in units people know."""
+    number = people.size if event.unit == "bytes" else people.count
+    unit = "" if event.unit == "bytes" else f" {event.unit}"
+    return f"{number(event.done)} of {number(event.total)}{unit}" if event.total else f"{number(event.done)}{unit}"
+
+
+def memory_items(event: Estimate) -> Iterator[tuple[str, int]]:
+    """What the memory is for, and how many bytes; the sum comes last."""
+    items = dict(event.memory)
+    total = items.pop("total_bytes")
+    yield from items.items()
+    yield "total", total

@@ -1,0 +1,227 @@
+"""Where the events of a job become visible: as JSON lines for programs, or as text and bars for people.
+
+The only place that writes to standard output, except for generated text. Knows no job.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO
+
+from atlas_core import format as people
+from atlas_core.cli import sentences
+from atlas_core.cli.meter import LineMeter, LiveMeter, Meter
+from atlas_core.control import Control
+from atlas_core.events import Estimate, Event, Failed, Finished, Notice, Progress, RunStarted, SampleDrawn, StepDone
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPE_WIDTH = 200  # where nobody's window limits it, a table need not be cut
+
+
+class Show(ABC):
+    """Takes events and shows them. `finished` is the last `Finished` among them."""
+
+    finished: Finished | None = None
+    _control: Control | None = None
+    _reader_gone = False
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Finished):
+            self.finished = event
+        self._write(self._show, event)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the command ended before its work was done."""
+        return self.finished is not None and self.finished.reason != "done"
+
+    @contextmanager
+    def stops(self, control: Control) -> Iterator[None]:
+        """While this lasts, a reader that goes away (`atlas train | head`) stops the job instead of breaking it."""
+        self._control = control
+        try:
+            yield
+        finally:
+            self._control = None
+
+    def _write(self, write: Any, *values: Any) -> None:
+        if self._reader_gone:
+            return
+        try:
+            write(*values)
+        except BrokenPipeError:
+            if self._control is None:
+                raise
+            self._reader_gone = True
+            self._control.stop()
+
+    def __enter__(self) -> Show:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def _show(self, event: Event) -> None: ...
+
+    @abstractmethod
+    def say(self, sentence: str) -> None:
+        """A line for people only; any thread may call it."""
+
+    @abstractmethod
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table for people only."""
+
+    @abstractmethod
+    def text(self, piece: str) -> None:
+        """A piece of generated text, for people only, exactly as it is."""
+
+    @abstractmethod
+    def keep_stdout_clean(self) -> None:
+        """From now on only `text` goes to standard output."""
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to close
+        """Leave the terminal as it was."""
+
+
+class JsonLines(Show):
+    """One event a line on standard output, and nothing else."""
+
+    def _show(self, event: Event) -> None:
+        sys.stdout.write(event.to_json() + "\n")
+        sys.stdout.flush()
+
+    def say(self, sentence: str) -> None:
+        """Programs read events."""
+
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Programs read events."""
+
+    def text(self, piece: str) -> None:
+        """Programs read events."""
+
+    def keep_stdout_clean(self) -> None:
+        """It is: events are all there is."""
+
+
+class Terminal(Show):
+    """Text for people: a live bar where there is a terminal, plain lines at intervals where there is none."""
+
+    def __init__(self) -> None:
+        self._stream: TextIO = sys.stdout
+        self._run: RunStarted | None = None
+        self._first_step: StepDone | None = None
+
+    @cached_property
+    def _console(self) -> Console:
+        from rich.console import Console  # late: `atlas --help` needs none of it
+
+        width = None if self._stream.isatty() else PIPE_WIDTH
+        return Console(file=self._stream, width=width, highlight=False, markup=False, emoji=False)
+
+    @cached_property
+    def _meter(self) -> Meter:
+        return LiveMeter(self._console) if self._console.is_terminal else LineMeter(self.say)
+
+    def _show(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self._progress(event)
+        elif isinstance(event, StepDone):
+            self._step(event)
+        elif isinstance(event, RunStarted):
+            self._run, self._first_step = event, None
+            self._line(sentences.sentence(event))
+        elif isinstance(event, SampleDrawn):
+            self._sample(event)
+        elif isinstance(event, Notice):
+            self._line(event.message, style="yellow" if event.level == "warning" else "")
+        elif isinstance(event, Estimate):
+            self._estimate(event)
+        elif isinstance(event, Failed):
+            self._failed(event)
+        elif sentence := sentences.sentence(event):
+            if isinstance(event, Finished):
+                self.close()
+            self._line(sentence)
+
+    def say(self, sentence: str) -> None:
+        self._write(self._line, sentence)
+
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        self._write(self._table, headings, rows)
+
+    def text(self, piece: str) -> None:
+        self._write(_print_now, piece)
+
+    def keep_stdout_clean(self) -> None:
+        self.__dict__.pop("_console", None)
+        self._stream = sys.stderr
+
+    def close(self) -> None:
+        if "_meter" in self.__dict__:
+            self._meter.clear()
+
+    def _line(self, text: str, *, style: str = "") -> None:
+        self._console.print(_plain_spaces(text), style=style or None, soft_wrap=True)
+
+    def _table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        from rich import box
+        from rich.table import Table
+
+        table = Table(*headings, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        for row in rows:
+            table.add_row(*map(_plain_spaces, row))
+        self._console.print(table)
+
+    def _progress(self, event: Progress) -> None:
+        self._meter.update(event.label or event.unit, event.done, event.total, sentences.progress(event))
+
+    def _step(self, event: StepDone) -> None:
+        self._first_step = self._first_step or event
+        total = self._run.max_steps if self._run else 0
+        numbers = sentences.step(event, max_steps=total, seconds_left=self._seconds_left(event))
+        self._meter.update("step", event.step, total, _plain_spaces(numbers))
+
+    def _seconds_left(self, event: StepDone) -> float | None:
+        """By the speed since this session began, pauses left out."""
+        if self._run is None or self._first_step is None or event.step == self._first_step.step:
+            return None
+        seconds_per_step = (event.seconds - self._first_step.seconds) / (event.step - self._first_step.step)
+        return seconds_per_step * (self._run.max_steps - event.step)
+
+    def _sample(self, event: SampleDrawn) -> None:
+        self._line(f"sample at step {people.count(event.step)}:", style="bold")
+        for line in (event.prompt + event.text).splitlines():
+            self._line(f"  | {line}")
+
+    def _estimate(self, event: Estimate) -> None:
+        self._table(("for", "bytes"), [(name, people.size(size)) for name, size in sentences.memory_items(event)])
+        self._line(sentences.sentence(event))
+
+    def _failed(self, event: Failed) -> None:
+        self.close()
+        for line in (event.error, event.remedy):
+            if line:
+                print(_plain_spaces(line), file=sys.stderr)
+
+
+def _plain_spaces(text: str) -> str:
+    """The narrow spaces inside numbers are for windows; a terminal's font often lacks them."""
+    return text.replace(people.SPACE, " ")
+
+
+def _print_now(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def silence_stdout() -> None:
+    """After a broken pipe: Python flushes standard output once more at exit, and must not complain then."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

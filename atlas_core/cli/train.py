@@ -1,0 +1,55 @@
+"""Train a model on a dataset, or go on with a run that was interrupted."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from atlas_core import jobs
+from atlas_core.cli import arguments, presets, resume
+from atlas_core.cli.interrupt import stoppable
+from atlas_core.cli.sample import sample_dataset
+from atlas_core.cli.show import Show
+from atlas_core.events import Notice
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    arguments.add_config(parser)
+    parser.add_argument("--data", metavar="DATASET", type=Path, help="a prepared dataset (default: the sample text)")
+    parser.add_argument("--out", metavar="RUN", type=Path, help="folder of the run (default: a new one among your runs)")
+    parser.add_argument("--resume", metavar="auto|ask|never|CHECKPOINT",
+                        help="go on with the run in --out, or with this run or checkpoint "
+                             "(default: ask, or auto where nobody can answer)")
+    parser.add_argument("--device", metavar="auto|cpu|cuda|mps", action="append", dest="overrides", type=_device,
+                        default=[], help="where to compute (default: auto)")
+    parser.add_argument("--help-settings", action="store_true", help="show every setting that --set can change")
+
+
+def run(args: argparse.Namespace, show: Show) -> None:
+    if args.help_settings:
+        presets.show_settings(show)
+        return
+    train(resume.plan(args), show)
+
+
+def train(plan: resume.Plan, show: Show) -> bool:
+    """Carry out a plan; False if it was interrupted."""
+    for notice in plan.notices:
+        show(Notice(notice, "warning"))
+    dataset = plan.dataset or sample_dataset(plan.config, show)
+    if dataset is None:
+        return False
+    with stoppable(show, saves=True) as control:
+        for event in jobs.train(plan.config, dataset, plan.run, control, resume=plan.checkpoint):
+            show(event)
+    show.say(f"Go on later with: {resume.command(plan.run)}" if show.interrupted else _next_steps(plan.run))
+    return not show.interrupted
+
+
+def _next_steps(run: Path) -> str:
+    name = arguments.quoted(run)
+    return f"Talk to it: atlas generate {name} --interactive\nTake it away: atlas export {name} --to model.gguf"
+
+
+def _device(name: str) -> str:
+    return f"hardware.device={name}"
