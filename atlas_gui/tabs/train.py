@@ -119,7 +119,7 @@ class TrainTab(QWidget):
         self._rate = MetricPlot("Learning rate", format.learning_rate, compact=True)
         self._speed = MetricPlot("Tokens/s", format.count, compact=True)
         self._gradient = MetricPlot("Gradient", lambda norm: f"{norm:.2f}", compact=True)
-        self._perplexity.set_log_scale(True)  # it falls from thousands to tens: a linear scale shows only the first steps
+        self._perplexity.set_log_scale(True)  # from thousands to tens: a linear scale shows only the first steps
         self._perplexity.setToolTip("How many tokens the model hesitates between: e to the loss. On a log scale.")
         self._gradient.setToolTip("Length of the gradient before it is clipped; spikes announce trouble.")
         self._small = (self._perplexity, self._rate, self._speed, self._gradient)

@@ -1,0 +1,71 @@
+"""What covers the window while files are dragged over it: where to let go, and whether they will be taken.
+
+It only shows; the window decides what is taken.
+"""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, QObject, QRectF, Qt
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import QWidget
+
+from atlas_gui import theme
+
+VEIL_OPACITY = 235  # of 255
+FRAME_MARGIN = 4 * theme.spacing
+
+
+class DropOverlay(QWidget):
+    """A veil with one big sentence. Lets every mouse and drag event through to the window."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("dropOverlay")
+        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self._window = parent
+        self._taken = True
+        self._sentence = ""
+        parent.installEventFilter(self)
+        self.hide()
+
+    def announce(self, sentence: str, *, taken: bool) -> None:
+        """Say what would happen if the files were dropped now."""
+        self._taken, self._sentence = taken, sentence
+        self.setAccessibleName(sentence)
+        self.setGeometry(self._window.rect())
+        self.show()
+        self.raise_()
+        self.update()
+
+    @property
+    def sentence(self) -> str:
+        return self._sentence
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: ARG002
+        colors = theme.colors()
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        veil = QColor(colors.window)
+        veil.setAlpha(VEIL_OPACITY)
+        painter.fillRect(self.rect(), veil)
+        color = QColor(colors.accent if self._taken else colors.bad)
+        frame = QRectF(self.rect()).adjusted(FRAME_MARGIN, FRAME_MARGIN, -FRAME_MARGIN, -FRAME_MARGIN)
+        painter.setPen(QPen(color, 3, Qt.PenStyle.DashLine))
+        painter.drawRoundedRect(frame, 2 * theme.spacing, 2 * theme.spacing)
+        sign = theme.icon("tray-arrow-down" if self._taken else "cancel", "accent" if self._taken else "bad")
+        side = 6 * theme.spacing
+        center = frame.center()
+        sign.paint(painter, int(center.x()) - side // 2, int(center.y()) - side - theme.spacing, side, side)
+        font = painter.font()
+        font.setPointSizeF(font.pointSizeF() * 1.5)
+        painter.setFont(font)
+        painter.setPen(QColor(colors.text))
+        below = QRectF(frame.left(), center.y() + theme.spacing, frame.width(), frame.height() / 2)
+        layout = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop | Qt.TextFlag.TextWordWrap
+        painter.drawText(below, int(layout), self._sentence)
+        painter.end()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if watched is self._window and event.type() == QEvent.Type.Resize and self.isVisible():
+            self.setGeometry(self._window.rect())
+        return super().eventFilter(watched, event)

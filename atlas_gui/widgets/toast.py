@@ -1,0 +1,87 @@
+"""A line of news that comes, stays a few seconds and goes; never asks anything, never takes the focus.
+
+Decisions belong in dialogs, and mistakes in the error dialog.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from PySide6.QtCore import QEvent, QObject, Qt, QTimer
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QWidget
+
+from atlas_gui import theme
+
+SECONDS = 6
+WARNING_SECONDS = 12
+WIDTH = 460
+ICONS = {"info": ("information-outline", "accent"), "good": ("check-circle-outline", "good"),
+         "warning": ("alert-outline", "warning")}
+
+
+class Toast(QFrame):
+    """A strip at the lower edge of its parent. News that comes meanwhile waits its turn."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("toast")
+        self.setProperty("role", "card")
+        self.setAccessibleName("News")
+        self._window = parent
+        self._waiting: deque[tuple[str, str]] = deque(maxlen=5)
+        self._icon = QLabel()
+        self._text = QLabel()
+        self._text.setWordWrap(True)
+        self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        close = QPushButton(theme.icon("close", "muted"), "")
+        close.setProperty("role", "flat")
+        close.setToolTip("Dismiss")
+        close.setAccessibleName("Dismiss")
+        close.clicked.connect(self._next)
+        self._layout = layout = QHBoxLayout(self)
+        layout.setContentsMargins(theme.spacing * 2, theme.spacing, theme.spacing, theme.spacing)
+        layout.addWidget(self._icon)
+        layout.addWidget(self._text, 1)
+        layout.addWidget(close)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._next)
+        parent.installEventFilter(self)
+        self.hide()
+
+    def show_news(self, text: str, level: str = "info") -> None:
+        """Show a sentence; `level` is "info", "good" or "warning"."""
+        self._waiting.append((text, level))
+        if self.isHidden():
+            self._next()
+
+    @property
+    def text(self) -> str:
+        """What is being shown; empty when nothing is."""
+        return "" if self.isHidden() else self._text.text()
+
+    def _next(self) -> None:
+        if not self._waiting:
+            self._timer.stop()
+            self.hide()
+            return
+        text, level = self._waiting.popleft()
+        name, color = ICONS[level]
+        self._icon.setPixmap(theme.icon(name, color).pixmap(20, 20))
+        self._text.setText(text)
+        self._place()
+        self.show()
+        self.raise_()
+        self._timer.start(1000 * (WARNING_SECONDS if level == "warning" else SECONDS))
+
+    def _place(self) -> None:
+        """Centred above the lower edge."""
+        window = self._window
+        width = min(WIDTH, window.width() - 4 * theme.spacing)
+        height = max(self.sizeHint().height(), self._layout.totalHeightForWidth(width))
+        self.setGeometry((window.width() - width) // 2, window.height() - height - 3 * theme.spacing, width, height)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if watched is self._window and event.type() == QEvent.Type.Resize and self.isVisible():
+            self._place()
+        return super().eventFilter(watched, event)
