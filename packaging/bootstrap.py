@@ -136,10 +136,12 @@ def install_packages(what: str, packages: Sequence[str]) -> None:
     """Install Debian packages as root; otherwise raise `SetupError` with the line to paste."""
     if os.geteuid() != 0:
         raise SetupError(f"Some {what} are missing. Please run: sudo apt-get install -y {' '.join(packages)}")
-    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-    run_phase("Refreshing the list of system packages", ["apt-get", "update"], environment=quiet)
-    command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
-    run_phase(f"Installing {what} ({', '.join(packages)})", command, environment=quiet)
+    # A machine that has just started may be updating itself: wait for it rather than fail.
+    apt_get = ["apt-get", "-o", "DPkg::Lock::Timeout=300"]
+    no_questions = {"DEBIAN_FRONTEND": "noninteractive"}
+    run_phase("Refreshing the list of system packages", [*apt_get, "update"], environment=no_questions)
+    install = [*apt_get, "install", "-y", "--no-install-recommends", *packages]
+    run_phase(f"Installing {what} ({', '.join(packages)})", install, environment=no_questions)
 
 
 # ---- the project and its packages -----------------------------------------------------------------------------

@@ -25,7 +25,9 @@ def usable_cores() -> int:
     Two threads on one physical core share its arithmetic units and gain nothing in matrix products; a container
     or `taskset` may allow fewer than the machine has.
     """
-    allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    allowed = os.cpu_count() or 1
+    if sys.platform == "linux":
+        allowed = len(os.sched_getaffinity(0))
     physical = psutil.cpu_count(logical=False) or allowed
     return min(allowed, physical)
 
@@ -44,6 +46,11 @@ def _reported_name() -> str:
         return found[1] if found else ""
     if sys.platform == "darwin":
         return _output("sysctl", "-n", "machdep.cpu.brand_string")
+    if sys.platform == "win32":  # `platform.processor()` knows only family and model numbers there
+        import winreg
+
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"HARDWARE\DESCRIPTION\System\CentralProcessor\0") as key:
+            return str(winreg.QueryValueEx(key, "ProcessorNameString")[0])
     return platform.processor()
 
 

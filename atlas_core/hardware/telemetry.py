@@ -41,7 +41,7 @@ class Reading:
 
 
 class Telemetry(Protocol):
-    """Something that can be read about once a second, from any thread."""
+    """Something that can be read about once a second, each time from the thread that made it."""
 
     is_gpu: bool
 
@@ -56,7 +56,7 @@ class SystemTelemetry:
     is_gpu = False
 
     def __init__(self) -> None:
-        # psutil measures the load since its previous call; this one only starts the clock.
+        # psutil measures the load since this thread's previous call; this one only starts the clock.
         psutil.cpu_percent(interval=None)
 
     def read(self) -> Reading:
