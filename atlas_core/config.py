@@ -45,7 +45,8 @@ class Model:
                           choices=("gpt2",), advanced=True)
     vocab_size: int = setting(50261, "Rows of the embedding. The dataset's tokenizer has the last word.",
                               unit="tokens", low=8, high=2**24, advanced=True)
-    max_seq_len: int = setting(512, "Context: how many tokens the model sees at once.", unit="tokens", low=8, high=131072)
+    max_seq_len: int = setting(512, "Context: how many tokens the model sees at once.",
+                               unit="tokens", low=8, high=131072)
     hidden_size: int = setting(512, "Width of every layer.", low=8, high=65536)
     num_layers: int = setting(8, "Depth: how many blocks follow each other.", low=1, high=1024)
     num_heads: int = setting(8, "Attention heads in each block; they share the width equally.", low=1, high=1024)
@@ -240,10 +241,6 @@ class Config:
         """Write YAML with each setting's help as a comment."""
         write_atomically(path, to_yaml(self).encode())
 
-
-SECTIONS: dict[str, type] = {
-    name: hint for name, hint in typing.get_type_hints(Config).items() if dataclasses.is_dataclass(hint)
-}
 
 LABELS = ("name", "description", "dataset", "dataset_fingerprint")
 SECTIONS: dict[str, type] = {

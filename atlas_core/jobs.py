@@ -45,10 +45,13 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
     from atlas_core.training import records, trainer
 
     data = Dataset.open(dataset)
-    config, notices = trainer.prepare_run(config, data, run, resume=resume is not None)
-    yield from notices
-    session = trainer.Trainer(config, data, run, control, resume=resume)
-    yield from records.recorded(session.events(), run, config, data, step=session.progress.step)
+    settled = trainer.settle(config, data)
+    if settled.model.vocab_size != config.model.vocab_size:
+        yield Notice(f"The vocabulary follows the dataset's tokenizer: {settled.model.vocab_size} tokens instead of "
+                     f"{config.model.vocab_size}.")
+    session = trainer.Trainer(settled, data, run, control, resume=resume)
+    trainer.lay_out(run, settled, data, resume=resume is not None)
+    yield from records.recorded(session.events(), run, settled, data, step=session.progress.step)
 
 
 def generate(checkpoint: Path, prompts: Sequence[str], settings: Sampling, control: Control,

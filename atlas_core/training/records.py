@@ -143,9 +143,9 @@ class TrainingLog:
         if now - self._last_step_line < LOG_SECONDS:
             return
         self._last_step_line = now
-        left = self._config.training.max_steps - event.step
-        seconds_left = left * self._config.tokens_per_step / event.tokens_per_s
-        self.line(f"step {event.step}/{self._config.training.max_steps}  epoch {event.epoch:.2f}  loss {event.loss:.4f}  "
+        max_steps = self._config.training.max_steps
+        seconds_left = (max_steps - event.step) * self._config.tokens_per_step / event.tokens_per_s
+        self.line(f"step {event.step}/{max_steps}  epoch {event.epoch:.2f}  loss {event.loss:.4f}  "
                   f"perplexity {history.perplexity(event.loss):.2f}  lr {event.learning_rate:.2e}  "
                   f"{event.tokens_per_s:,.0f} tokens/s  memory {_memory_gib():.2f} GiB  ETA {duration(seconds_left)}")
 
@@ -156,12 +156,14 @@ class TrainingLog:
         self._last_val_loss = event.val_loss
         mark = "  best so far" if event.improved else f"  best is {event.best:.4f}"
         self.line(f"VALIDATION at step {event.step}: loss {event.val_loss:.4f}{change}, perplexity "
-                  f"{event.val_perplexity:.2f}, {event.val_bits_per_byte:.3f} bits/byte over {event.tokens:,} tokens{mark}")
+                  f"{event.val_perplexity:.2f}, {event.val_bits_per_byte:.3f} bits/byte over "
+                  f"{event.tokens:,} tokens{mark}")
 
     def _summary(self, event: Finished) -> None:
         d = event.details
         self.line(f"FINISHED ({event.reason}) at step {d['step']}/{d['max_steps']}: loss {d['loss']:.4f}, "
-                  f"best validation loss {d['best_val_loss']:.4f}, {d['tokens_seen']:,} tokens in {duration(d['seconds'])}")
+                  f"best validation loss {d['best_val_loss']:.4f}, {d['tokens_seen']:,} tokens in "
+                  f"{duration(d['seconds'])}")
 
 
 class TensorBoard:

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas_core import config as settings
 from atlas_core import history, runs
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control
@@ -29,7 +28,6 @@ from atlas_core.events import (
     Event,
     Finished,
     Generated,
-    Notice,
     RunStarted,
     SampleDrawn,
     StateChanged,
@@ -367,26 +365,23 @@ def evaluate(model: AtlasLM, dataset: Dataset, windows: Windows, config: Config,
                     val_bits_per_byte=bits_per_byte, tokens=count, best=mean, improved=True)
 
 
-def prepare_run(config: Config, dataset: Dataset, run: Path, *, resume: bool) -> tuple[Config, list[Notice]]:
-    """Lay out the folder of a run and return the settings it will really have.
-
-    The dataset decides the size of the vocabulary. Raises `CheckpointError` rather than touch an older run.
-    """
-    notices = []
-    n_vocab = dataset.tokenizer.n_vocab
-    if n_vocab != config.model.vocab_size:
-        notices.append(Notice(f"The vocabulary follows the dataset's tokenizer: {n_vocab} tokens instead of "
-                              f"{config.model.vocab_size}."))
-    config = dataclasses.replace(
-        config.replace({"model.vocab_size": n_vocab}),
+def settle(config: Config, dataset: Dataset) -> Config:
+    """The settings a run on `dataset` will really have: the vocabulary follows the dataset's tokenizer."""
+    return dataclasses.replace(
+        config.replace({"model.vocab_size": dataset.tokenizer.n_vocab}),
         dataset=str(dataset.path.resolve()), dataset_fingerprint=dataset.meta.fingerprint,
     )
-    if not resume and runs.is_run(run) and runs.newest(run) is not None:
+
+
+def lay_out(run: Path, config: Config, dataset: Dataset, *, resume: bool) -> None:
+    """Make the folder of a run, or bring its settings up to date.
+
+    Raises `CheckpointError` rather than touch an older run that is not being resumed.
+    """
+    if not resume and runs.newest(run) is not None:
         raise CheckpointError(f"{run} holds an earlier run.", "Resume it, or choose a new folder.")
-    run.mkdir(parents=True, exist_ok=True)
-    settings.Config.save(config, run / runs.CONFIG_FILE)
+    config.save(run / runs.CONFIG_FILE)
     dataset.tokenizer.save(run / runs.TOKENIZER_FILE)
-    return config, notices
 
 
 def _mix(seed: int, step: int) -> int:
