@@ -1,0 +1,292 @@
+"""The Model tab: the presets as cards, and behind the chosen one every setting.
+
+A view: it shows a configuration and hands out the one the person made of it. Memory comes from
+`memory.py`; speed, data and machine are told to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QHBoxLayout, QInputDialog, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from atlas_core import memory
+from atlas_core.config import SECTIONS, Config
+from atlas_core.presets import Preset
+from atlas_gui import format, theme
+from atlas_gui.widgets.command_line import CommandLine, train_command
+from atlas_gui.widgets.config_form import ConfigForm
+from atlas_gui.widgets.memory_bar import MemoryBar
+from atlas_gui.widgets.preset_card import VERDICT_ROLES, VERDICT_SIGNS, CardFacts
+from atlas_gui.widgets.preset_list import PresetList
+
+CARDS_WIDTH = 400
+TEXT_SECTIONS = ("data", "tokenizer")  # these are the Data tab's
+
+
+class ModelTab(QWidget):
+    """Cards on the left, the form on the right; always holds a valid configuration."""
+
+    config_changed = Signal(Config)
+    fit_requested = Signal()
+    save_preset_requested = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._presets: dict[str, Preset] = {}
+        self._original = Config()
+        self._available_bytes = 0
+        self._machine_name, self._is_gpu = "", False
+        self._dataset_tokens = 0
+        self._seconds_per_step: dict[str, float] = {}
+        self._dataset: Path | None = None
+        self._run: Path | None = None
+        self._locked = False
+        self._build()
+        self._connect()
+        self._show_config()
+
+    def _build(self) -> None:
+        self.preset_list = PresetList()
+        self.preset_list.setFixedWidth(CARDS_WIDTH)
+        self.form = ConfigForm(sections=[section for section in SECTIONS if section not in TEXT_SECTIONS])
+        self.command_line = CommandLine()
+        self._notice = QLabel()
+        self._notice.setWordWrap(True)
+        self._notice.setObjectName("modelNotice")
+        theme.set_role(self._notice, "warning")
+        right = QVBoxLayout()
+        right.setSpacing(theme.spacing)
+        right.addLayout(self._build_title())
+        right.addWidget(self._build_facts())
+        right.addLayout(self._build_memory())
+        right.addWidget(self._notice)
+        right.addWidget(self.form, 1)
+        right.addWidget(self.command_line)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(*(2 * theme.spacing,) * 4)
+        layout.setSpacing(2 * theme.spacing)
+        layout.addWidget(self.preset_list)
+        layout.addLayout(right, 1)
+
+    def _build_title(self) -> QHBoxLayout:
+        self._title = QLabel()
+        theme.set_role(self._title, "title")
+        self.reset_all_button = QPushButton("Reset all")
+        self.reset_all_button.setObjectName("resetAllButton")
+        self.reset_all_button.setToolTip("Take every setting back to the preset's")
+        self.save_preset_button = QPushButton("Save as preset…")
+        self.save_preset_button.setObjectName("savePresetButton")
+        self.save_preset_button.setToolTip("Keep these settings under a name of your own, as another card")
+        line = QHBoxLayout()
+        line.addWidget(self._title, 1)
+        line.addWidget(self.reset_all_button)
+        line.addWidget(self.save_preset_button)
+        return line
+
+    def _build_facts(self) -> QLabel:
+        self._facts = QLabel()
+        self._facts.setObjectName("modelFacts")
+        self._facts.setWordWrap(True)
+        theme.set_role(self._facts, "muted")
+        return self._facts
+
+    def _build_memory(self) -> QVBoxLayout:
+        self.memory_bar = MemoryBar(legend=True)
+        self.memory_bar.setObjectName("memoryBar")
+        self._verdict = QLabel()
+        self._verdict.setObjectName("memoryVerdict")
+        self.fit_button = QPushButton("Make it fit")
+        self.fit_button.setObjectName("fitButton")
+        self.fit_button.setAccessibleName("Make it fit")
+        self.fit_button.setToolTip("Smaller batches, as many more of them, and gradient checkpointing if need be: "
+                                   "the model learns the same with less memory")
+        line = QHBoxLayout()
+        line.addWidget(self._verdict, 1)
+        line.addWidget(self.fit_button)
+        column = QVBoxLayout()
+        column.setSpacing(4)
+        column.addLayout(line)
+        column.addWidget(self.memory_bar)
+        return column
+
+    def _connect(self) -> None:
+        self.preset_list.chosen.connect(self._on_chosen)
+        self.form.config_changed.connect(self._on_form_changed)
+        self.form.problems_changed.connect(self._show_title)
+        self.fit_button.clicked.connect(self.fit_requested)
+        self.reset_all_button.clicked.connect(lambda: self._take_over(self._original))
+        self.save_preset_button.clicked.connect(self._on_save_preset)
+
+    def config(self) -> Config:
+        """The last configuration in which everything agreed."""
+        return self.form.config()
+
+    def problems(self) -> list[str]:
+        """Entries that contradict each other and are not part of `config()`."""
+        return self.form.problems()
+
+    def epochs(self) -> float | None:
+        """How often the run reads the whole training text; None while there is no text."""
+        if not self._dataset_tokens:
+            return None
+        return self.config().training.max_steps * self.config().tokens_per_step / self._dataset_tokens
+
+    def set_presets(self, presets: Mapping[str, Preset], *, selected: str = "") -> None:
+        """Show these presets in their order; `selected` is chosen and its configuration shown."""
+        self._presets = dict(presets)
+        self.preset_list.set_names(self._presets)
+        self._show_cards()
+        if selected in self._presets:
+            self.set_config(self._presets[selected].config)
+        else:
+            self.preset_list.select(self.config().name)
+
+    def set_config(self, config: Config) -> None:
+        """Show `config`, and choose the card of its name if there is one. Emits nothing."""
+        preset = self._presets.get(config.name)
+        self._original = preset.config if preset else config
+        self.preset_list.select(config.name)
+        self.form.set_config(config, original=self._original)
+        self._show_config()
+
+    def apply_changes(self, changes: Mapping[str, Any]) -> None:
+        """Take over settings made elsewhere, such as the Data tab's tokenizer; emits `config_changed` if any differ.
+
+        Raises `ConfigError` if they contradict the others.
+        """
+        self._take_over(self.config().replace(changes))
+
+    def set_machine(self, total_bytes: int, *, is_gpu: bool, name: str) -> None:
+        """Memory to compare with, and whose it is."""
+        self._available_bytes, self._is_gpu, self._machine_name = total_bytes, is_gpu, name
+        self._show_cards()
+        self._show_config()
+
+    def set_dataset_tokens(self, tokens: int) -> None:
+        """Size of the training text; 0 while there is none."""
+        self._dataset_tokens = tokens
+        self._show_config()
+
+    def set_seconds_per_step(self, seconds: Mapping[str, float]) -> None:
+        """Known speeds by preset name."""
+        self._seconds_per_step = dict(seconds)
+        self._show_cards()
+        self._show_config()
+
+    def set_command_line_context(self, dataset: Path | None, run: Path | None) -> None:
+        self._dataset, self._run = dataset, run
+        self._show_command()
+
+    def set_enabled(self, enabled: bool) -> None:
+        """Lock everything that would change the configuration while a run depends on it, and say so."""
+        self._locked = not enabled
+        self.preset_list.setEnabled(enabled)
+        self.form.set_locked(not enabled)
+        self.reset_all_button.setEnabled(enabled)
+        self._show_config()
+
+    def _on_chosen(self, name: str) -> None:
+        self._original = self._presets[name].config
+        self._take_over(self._original)
+
+    def _take_over(self, config: Config) -> None:
+        before = self.config()
+        self.set_config(config)
+        if config != before:
+            self.config_changed.emit(config)
+
+    def _on_form_changed(self, config: Config) -> None:
+        self._show_config()
+        self.config_changed.emit(config)
+
+    def _on_save_preset(self) -> None:
+        dialog = QInputDialog(self)
+        dialog.setObjectName("savePresetDialog")
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.setWindowTitle("Save as preset")
+        dialog.setLabelText("A name for these settings:")
+        dialog.setTextValue("" if self.config().name in self._presets else self.config().name)
+        dialog.textValueSelected.connect(self._on_preset_named)
+        dialog.open()
+
+    def _on_preset_named(self, name: str) -> None:
+        if name.strip():
+            self.save_preset_requested.emit(name.strip())
+
+    def _memory(self, config: Config) -> memory.Memory:
+        """What training needs here. "auto" is counted as the precision that this kind of machine takes."""
+        precision = config.training.precision
+        if precision == "auto":
+            precision = "bf16" if self._is_gpu else "fp32"
+        return memory.estimate(config, device="cuda" if self._is_gpu else "cpu", precision=precision)
+
+    def _show_cards(self) -> None:
+        for name, preset in self._presets.items():
+            need = self._memory(preset.config)
+            per_step = self._seconds_per_step.get(name)
+            self.preset_list.show_facts(name, CardFacts(
+                parameters=memory.count_parameters(preset.config.model),
+                character=preset.config.description,
+                memory=need.items,
+                available_bytes=self._available_bytes,
+                verdict=memory.verdict(need.total_bytes, self._available_bytes) if self._available_bytes else "",
+                seconds=None if per_step is None else per_step * preset.config.training.max_steps,
+            ))
+
+    def _show_config(self) -> None:
+        self._show_title()
+        self._facts.setText(" · ".join(self._sentences()))
+        self._show_memory()
+        self._show_command()
+
+    def _show_title(self) -> None:
+        changed, waiting = len(self.form.changes()), len(self.form.problems())
+        self._title.setText(self.config().name + (f" · {changed} change{'s' * (changed != 1)}" if changed else ""))
+        self.reset_all_button.setVisible(bool(changed or waiting))
+        notice = "Training is running with these settings. Stop it to change them." if self._locked else ""
+        if waiting:
+            notice = "Some entries below contradict each other and are not used yet."
+        self._notice.setText(notice)
+        self._notice.setVisible(bool(notice))
+
+    def _sentences(self) -> list[str]:
+        config = self.config()
+        steps, tokens = config.training.max_steps, config.tokens_per_step
+        said = [f"{format.short_count(memory.count_parameters(config.model))} parameters",
+                f"{format.count(steps)} steps of {format.count(tokens)} tokens"]
+        epochs = self.epochs()
+        if epochs is not None:
+            times = f"{epochs:.1f}" if epochs < 100 else format.count(epochs)
+            said.append(f"reads your text {times} times")
+        # the preset's speed says nothing about another shape or batch
+        if config.name in self._seconds_per_step and self._same_work(config):
+            said.append(f"about {format.duration(self._seconds_per_step[config.name] * steps)}")
+        return said
+
+    def _same_work(self, config: Config) -> bool:
+        theirs = self._original
+        return config.model == theirs.model and config.tokens_per_step == theirs.tokens_per_step and (
+            config.training.gradient_checkpointing == theirs.training.gradient_checkpointing)
+
+    def _show_memory(self) -> None:
+        need = self._memory(self.config())
+        self.memory_bar.set_memory(need.items, self._available_bytes)
+        if not self._available_bytes:
+            self._verdict.setText(f"Needs about {format.size(need.total_bytes)} of memory")
+            self.fit_button.setEnabled(False)
+            return
+        verdict = memory.verdict(need.total_bytes, self._available_bytes)
+        where = f" ({self._machine_name})" if self._machine_name else ""
+        self._verdict.setText(f"{VERDICT_SIGNS[verdict]} {verdict.capitalize()}: needs {format.size(need.total_bytes)} "
+                              f"of {format.size(self._available_bytes)}{where}")
+        theme.set_role(self._verdict, VERDICT_ROLES[verdict])
+        self.fit_button.setEnabled(verdict != "fits" and not self._locked)
+
+    def _show_command(self) -> None:
+        base = self._presets[self.config().name].config if self.config().name in self._presets else (
+            next(iter(self._presets.values())).config if self._presets else self._original)
+        self.command_line.set_command(train_command(self.config(), base, dataset=self._dataset, run=self._run))
