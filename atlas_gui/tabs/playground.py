@@ -86,11 +86,13 @@ class PlaygroundTab(QWidget):
 
     def set_busy(self, busy: bool) -> None:
         """Say whether a text is being drawn."""
-        self._busy = busy
         if busy:
             self._status_timer.start()
         else:
             self._status_timer.stop()
+            if self._busy:
+                self._say(f"{people.count(self._tokens)} tokens")
+        self._busy = busy
         self._refresh_controls()
 
     def add_piece(self, piece: TextPiece) -> None:
@@ -128,7 +130,7 @@ class PlaygroundTab(QWidget):
         self.output_view.setAccessibleName("Generated text")
         self.tint_check = QCheckBox("Show surprise")
         self.tint_check.setObjectName("tintCheck")
-        self.tint_check.setToolTip("Tint tokens by how unlikely they were; point at one to see what else could have come")
+        self.tint_check.setToolTip("Tint tokens by how unlikely they were; point at one for its alternatives")
         self.copy_button = _tool("content-copy", "Copy prompt and text", "copyOutputButton")
         self.clear_button = _tool("broom", "Clear the text", "clearOutputButton")
         self.source_combo = QComboBox()

@@ -1,0 +1,248 @@
+"""The dialogs: the default answer is the right one, and nothing is lost by closing them."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication, QLabel, QMessageBox
+from pytestqt.qtbot import QtBot
+
+from atlas_core.events import Exported, Progress
+from atlas_core.runs import CheckpointInfo, RunInfo
+from atlas_gui import theme
+from atlas_gui.dialogs.error import NO_REMEDY, show_error
+from atlas_gui.dialogs.export import FILE_TYPES, ExportDialog, commands, forecast_bytes
+from atlas_gui.dialogs.resume import ResumeDialog
+from atlas_gui.dialogs.settings import SettingsDialog
+
+
+@pytest.fixture(autouse=True)
+def light(qapp: QApplication) -> None:
+    theme.apply(qapp, dark=False)
+
+
+def checkpoint(kind: str, step: int) -> CheckpointInfo:
+    return CheckpointInfo(Path(f"atlas_{kind}_{step}.pt"), kind, step, 0.5, 2.5, 2.4, 11.0, 1e-3, 1000, 1.7e9 + step,
+                          100, 1_100_000)
+
+
+def interrupted(name: str) -> RunInfo:
+    return RunInfo(Path(name), name, "NANO", "interrupted", 40, 100, 2.5, 2.4, 1_100_000, None, 1.7e9, 10**6,
+                   (checkpoint("step", 40),))
+
+
+# ---- resume
+
+
+def resume_dialog(qtbot: QtBot, *names: str) -> ResumeDialog:
+    dialog = ResumeDialog([interrupted(name) for name in names], {Path(names[0]): [5.0, 2.5]})
+    qtbot.addWidget(dialog)
+    dialog.open()
+    return dialog
+
+
+def test_enter_resumes(qtbot: QtBot) -> None:
+    dialog = resume_dialog(qtbot, "first")
+    with qtbot.waitSignal(dialog.answered) as answered:
+        qtbot.keyClick(dialog, Qt.Key.Key_Return)
+    assert answered.args == ["resume", interrupted("first")]
+
+
+def test_escape_means_later(qtbot: QtBot) -> None:
+    dialog = resume_dialog(qtbot, "first")
+    qtbot.keyClick(dialog, Qt.Key.Key_Escape)
+    assert dialog.answer() == ("later", interrupted("first"))
+
+
+@pytest.mark.parametrize("action", ["resume", "open", "fresh", "later"])
+def test_each_button_is_its_answer_for_the_chosen_run(qtbot: QtBot, action: str) -> None:
+    dialog = resume_dialog(qtbot, "first", "second")
+    dialog.run_combo.setCurrentIndex(1)
+    qtbot.mouseClick(dialog.findChild(object, f"{action}Button"), Qt.MouseButton.LeftButton)
+    assert dialog.answer() == (action, interrupted("second"))
+    assert not dialog.isVisible()
+
+
+def test_resume_dialog_says_how_far_the_run_came(qtbot: QtBot) -> None:
+    dialog = resume_dialog(qtbot, "first")
+    shown = " ".join(label.text() for label in dialog.findChildren(QLabel))
+    for fact in ("first", "40 / 100", "2.500", "2.400", "12.2"):  # 12.2 is exp(2.5)
+        assert fact in shown
+    assert not dialog.run_combo.isVisible(), "one run leaves nothing to choose"
+
+
+# ---- export
+
+
+@pytest.fixture
+def export(qtbot: QtBot, tmp_path: Path) -> ExportDialog:
+    dialog = ExportDialog([checkpoint("step", 60), checkpoint("best", 40)], "NANO", tmp_path, 1_000_000)
+    qtbot.addWidget(dialog)
+    dialog.open()
+    return dialog
+
+
+def exported(path: Path, *, verified: bool = True) -> Exported:
+    return Exported(path, "f16", 2_000_000, verified, 148, ("Reopened: 148 tensors equal.",))
+
+
+def test_enter_exports_the_best_checkpoint_as_f16(export: ExportDialog, qtbot: QtBot, tmp_path: Path) -> None:
+    with qtbot.waitSignal(export.export_requested) as asked:
+        qtbot.keyClick(export, Qt.Key.Key_Return)
+    assert asked.args == [checkpoint("best", 40).path, tmp_path / "NANO-f16.gguf", "f16"]
+
+
+def test_file_name_follows_the_type_until_the_person_names_it(
+        export: ExportDialog, qtbot: QtBot, tmp_path: Path) -> None:
+    q8 = [kind.name for kind in FILE_TYPES].index("q8_0")
+    export.type_combo.setCurrentIndex(q8)
+    assert export.path_edit.text() == str(tmp_path / "NANO-q8_0.gguf")
+    export.path_edit.selectAll()
+    qtbot.keyClicks(export.path_edit, str(tmp_path / "mine"))
+    export.type_combo.setCurrentIndex(0)
+    with qtbot.waitSignal(export.export_requested) as asked:
+        export.start_button.click()
+    assert asked.args[1] == tmp_path / "mine.gguf"
+
+
+def test_forecast_counts_the_bytes_of_each_type() -> None:
+    forecast = {kind.name: forecast_bytes(3200, kind) for kind in FILE_TYPES}
+    assert forecast == {"f32": 12800, "f16": 6400, "bf16": 6400, "q8_0": 3400}
+
+
+def test_no_file_name_no_export(export: ExportDialog) -> None:
+    export.path_edit.clear()
+    assert not export.start_button.isEnabled()
+
+
+@pytest.mark.parametrize(("answer", "exports"), [("Overwrite", True), ("Keep it", False)])
+def test_existing_file_is_only_replaced_after_a_yes(
+        export: ExportDialog, qtbot: QtBot, tmp_path: Path, answer: str, exports: bool) -> None:
+    (tmp_path / "NANO-f16.gguf").write_bytes(b"old")
+    asked: list[Path] = []
+    export.export_requested.connect(lambda _, to: asked.append(to))
+    export.start_button.click()
+    assert asked == []
+    question = export.findChild(QMessageBox, "overwriteDialog")
+    assert isinstance(question, QMessageBox)
+    qtbot.mouseClick(next(b for b in question.buttons() if b.text() == answer), Qt.MouseButton.LeftButton)
+    assert bool(asked) is exports
+
+
+def test_success_shows_the_proof_and_the_command_to_copy(export: ExportDialog, qtbot: QtBot, tmp_path: Path) -> None:
+    export.start_button.click()
+    export.set_progress(Progress(74, 148, "tensors", "comparing"))
+    assert "comparing" in export.status_label.text()
+    assert (export.progress_bar.value(), export.progress_bar.maximum()) == (74, 148)
+    export.set_exported(exported(tmp_path / "NANO-f16.gguf"))
+    assert "verified" in export.status_label.text()
+    proof = export.findChild(QLabel, "exportProof")
+    assert isinstance(proof, QLabel) and proof.isVisible() and "148 tensors equal" in proof.text()
+    with qtbot.waitSignal(export.open_folder_requested) as asked:
+        qtbot.mouseClick(export.folder_button, Qt.MouseButton.LeftButton)
+    assert asked.args == [tmp_path]
+
+
+def test_unverified_file_is_not_called_verified(export: ExportDialog, tmp_path: Path) -> None:
+    export.start_button.click()
+    export.set_exported(exported(tmp_path / "NANO-f16.gguf", verified=False))
+    assert "not verified" in export.status_label.text()
+    assert export.status_label.property("role") == "warning"
+
+
+def test_another_choice_takes_the_old_proof_away(export: ExportDialog, tmp_path: Path) -> None:
+    export.start_button.click()
+    export.set_exported(exported(tmp_path / "NANO-f16.gguf"))
+    export.type_combo.setCurrentIndex(1)
+    assert export.status_label.text() == ""
+    assert not export.folder_button.isVisible()
+
+
+def test_failure_keeps_the_choices_for_another_try(export: ExportDialog) -> None:
+    export.start_button.click()
+    assert not export.start_button.isEnabled()
+    export.set_failed("The disk is full.", "Choose another folder.")
+    assert export.status_label.text() == "The disk is full. Choose another folder."
+    assert export.start_button.isEnabled() and export.isVisible()
+
+
+def test_closing_while_it_writes_cancels_and_closing_after_does_not(
+        export: ExportDialog, qtbot: QtBot, tmp_path: Path) -> None:
+    cancelled: list[bool] = []
+    export.cancel_requested.connect(lambda: cancelled.append(True))
+    export.start_button.click()
+    export.close()
+    assert cancelled == [True] and not export.isVisible()
+    export.open()
+    export.set_exported(exported(tmp_path / "NANO-f16.gguf"))
+    qtbot.keyClick(export, Qt.Key.Key_Escape)
+    assert cancelled == [True]
+
+
+def test_commands_are_safe_to_paste() -> None:
+    path = Path("my models/it's $(rm).gguf")
+    llama, ollama = commands(path, "NANO-1")
+    assert str(path) in shlex.split(llama)
+    assert str(path) in shlex.split(ollama)
+    assert "nano-1" in shlex.split(ollama)
+
+
+# ---- error
+
+
+def test_error_tells_what_and_what_to_do_and_hides_no_details(qtbot: QtBot) -> None:
+    dialog = show_error(None, "The <disk> is full.", "Free some space.", "Traceback: ...", Path("atlas.log"))
+    qtbot.addWidget(dialog)
+    assert dialog.message_label.text() == "The <disk> is full."
+    assert dialog.message_label.textFormat() == Qt.TextFormat.PlainText
+    assert not dialog.details_view.isVisible()
+    qtbot.mouseClick(dialog.details_button, Qt.MouseButton.LeftButton)
+    assert dialog.details_view.isVisible()
+    qtbot.mouseClick(dialog.copy_button, Qt.MouseButton.LeftButton)
+    copied = QApplication.clipboard().text()
+    for part in ("The <disk> is full.", "Free some space.", "Traceback: ...", "atlas.log"):
+        assert part in copied
+
+
+def test_error_of_ours_says_so_and_one_of_the_users_shows_no_details(qtbot: QtBot) -> None:
+    ours = show_error(None, "KeyError: 'x'", details="Traceback: ...")
+    qtbot.addWidget(ours)
+    assert ours.remedy_label.text() == NO_REMEDY
+    users = show_error(None, "There is no text.", "Drop a file.")
+    qtbot.addWidget(users)
+    assert not users.details_button.isVisible()
+
+
+def test_error_does_not_hold_up_the_program(qtbot: QtBot) -> None:
+    dialog = show_error(None, "No.", "Yes.")
+    with qtbot.waitSignal(dialog.destroyed):  # it removes itself
+        qtbot.keyClick(dialog, Qt.Key.Key_Return)
+
+
+# ---- settings
+
+
+def test_settings_hold_at_once(qtbot: QtBot, tmp_path: Path) -> None:
+    dialog = SettingsDialog(theme_name="system", home=tmp_path, device="auto", threads=0)
+    qtbot.addWidget(dialog)
+    with qtbot.waitSignal(dialog.theme_changed) as theme_told:
+        dialog.theme_combo.setCurrentIndex(dialog.theme_combo.findData("dark"))
+    with qtbot.waitSignal(dialog.device_changed) as device_told:
+        dialog.device_combo.setCurrentIndex(dialog.device_combo.findData("cpu"))
+    with qtbot.waitSignal(dialog.threads_changed) as threads_told:
+        dialog.threads_spin.setValue(2)
+    assert (theme_told.args, device_told.args, threads_told.args) == (["dark"], ["cpu"], [2])
+
+
+def test_settings_show_what_is_set(qtbot: QtBot, tmp_path: Path) -> None:
+    dialog = SettingsDialog(theme_name="light", home=tmp_path, device="cpu", threads=3)
+    qtbot.addWidget(dialog)
+    assert dialog.theme_combo.currentData() == "light"
+    assert dialog.device_combo.currentData() == "cpu"
+    assert dialog.threads_spin.value() == 3
+    assert dialog.home_edit.text() == str(tmp_path)
+
+
