@@ -54,7 +54,7 @@ def suggested() -> presets.Preset:
     return presets.find(presets.suggest(memory.total_bytes, gpu=memory.is_gpu))
 
 
-def add_settings(parser: argparse.ArgumentParser, chosen: Iterable[Setting]) -> None:
+def add_settings(parser: argparse._ActionsContainer, chosen: Iterable[Setting]) -> None:
     """One flag for each setting: `sampling.top_k` becomes `--top-k`. What is not given stays None."""
     for s in chosen:
         about = f"{s.help} [{s.bounds}]" if s.bounds else s.help
@@ -73,9 +73,10 @@ def given_settings(args: argparse.Namespace, chosen: Iterable[Setting]) -> dict[
     return {s.key: getattr(args, s.name) for s in chosen if getattr(args, s.name) is not None}
 
 
-def quoted(path: Path) -> str:
-    """A path as it must be typed in this system's shell."""
-    return subprocess.list2cmdline([str(path)]) if sys.platform == "win32" else shlex.quote(str(path))
+def quoted(*words: object) -> str:
+    """Words as they must be typed in this system's shell."""
+    texts = [str(word) for word in words]
+    return subprocess.list2cmdline(texts) if sys.platform == "win32" else shlex.join(texts)
 
 
 def memory_size(text: str) -> int:

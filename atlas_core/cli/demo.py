@@ -19,5 +19,5 @@ def run(args: argparse.Namespace, show: Show) -> None:
     with stoppable(show, saves=True) as control:
         for event in jobs.demo(out, control):
             show(event)
-    if not show.interrupted:
-        show.say(f"It all lies in {out}")
+    if show.finished and not show.interrupted:
+        show.say(f"It writes:\n\n{show.finished.details['text']}\n\nAll of it lies in {out}.")

@@ -13,7 +13,8 @@ from atlas_core.cli.show import Show
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="RUN|CHECKPOINT", type=Path)
     parser.add_argument("--to", metavar="FILE", type=Path, required=True, help="the file to write, such as model.gguf")
-    parser.add_argument("--type", metavar="f32|f16|...", default="f16", help="number format of the matrices (default: f16)")
+    parser.add_argument("--type", metavar="f32|f16|...", default="f16",
+                        help="number format of the matrices (default: f16)")
     parser.add_argument("--no-verify", action="store_false", dest="verify", help="do not reopen and compare the file")
 
 

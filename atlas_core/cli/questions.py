@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
+from atlas_core import format as people
 from atlas_core.errors import AtlasError
 
 Answer = TypeVar("Answer")
@@ -22,9 +23,9 @@ def ask(question: str, read: Callable[[str], Answer], *, default: str = "") -> A
     hint = f" [{default}]" if default else ""
     while True:
         try:
-            return read(_line(f"{question}{hint} ") or default)
+            return read(_answer(f"{question}{hint} ") or default)
         except ValueError as problem:
-            _tell(f"{problem}\n")
+            tell(str(problem))
 
 
 def yes_no(question: str, *, default: bool = True) -> bool:
@@ -39,15 +40,28 @@ def _yes_or_no(answer: str) -> bool:
     return words[answer.lower()]
 
 
-def _line(question: str) -> str:
-    _tell(question)
-    line = sys.stdin.readline()
-    if not line:
-        _tell("\n")
+def line(question: str) -> str | None:
+    """One line of the person's, or None at the end of the input."""
+    _write(question)
+    answer = sys.stdin.readline()
+    if answer:
+        return answer.rstrip("\r\n")
+    _write("\n")
+    return None
+
+
+def _answer(question: str) -> str:
+    answer = line(question)
+    if answer is None:
         raise AtlasError("There was no answer.", "Run it in a terminal, or give the answers as arguments.")
-    return line.strip()
+    return answer.strip()
 
 
-def _tell(text: str) -> None:
-    sys.stderr.write(text)
+def tell(sentence: str) -> None:
+    """A line that belongs to a question."""
+    _write(sentence + "\n")
+
+
+def _write(text: str) -> None:
+    sys.stderr.write(text.replace(people.SPACE, " "))  # a terminal's font often lacks narrow spaces
     sys.stderr.flush()

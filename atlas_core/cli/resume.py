@@ -44,16 +44,18 @@ def plan(args: argparse.Namespace) -> Plan:
     if found is None:
         return _begin(args)
     going_on = _go_on(args, found.path)
-    if mode == "ask" and not questions.yes_no(f"{describe(found, going_on)}\nResume it?"):
-        return _begin(args)
+    if mode == "ask":
+        questions.tell(describe(found, going_on))
+        if not questions.yes_no("Resume it?"):
+            return _begin(args)
     return going_on
 
 
 def describe(info: CheckpointInfo, plan: Plan) -> str:
     """An interrupted run in one sentence."""
-    return (f"{plan.run.name} was interrupted at step {info.step} of {plan.config.training.max_steps} "
-            f"(epoch {info.epoch:.1f}, loss {people.loss(info.loss)}, perplexity {people.perplexity(info.perplexity)}), "
-            f"saved {people.ago(info.saved_at)}.").replace(people.SPACE, " ")
+    return (f"{plan.run.name} was interrupted at step {people.count(info.step)} of "
+            f"{people.count(plan.config.training.max_steps)} (epoch {info.epoch:.1f}, loss {people.loss(info.loss)}, "
+            f"perplexity {people.perplexity(info.perplexity)}), saved {people.ago(info.saved_at)}.")
 
 
 def command(run: Path) -> str:
@@ -68,8 +70,8 @@ def _newest_checkpoint(args: argparse.Namespace) -> CheckpointInfo | None:
     if not args.resume:
         return None
     named = arguments.named_config(args)
-    fitting = (run for run in runs.list_runs() if run.state == "interrupted" and (not named or named.name == run.preset))
-    last = next(fitting, None)
+    last = next((run for run in runs.list_runs()
+                 if run.state == "interrupted" and (named is None or named.name == run.preset)), None)
     return last.checkpoints[-1] if last else None
 
 
@@ -90,12 +92,16 @@ def _go_on(args: argparse.Namespace, checkpoint: Path) -> Plan:
     run = args.out or (home if runs.is_run(home) else paths.fresh_folder(paths.runs_dir(), config.name.lower()))
     info = runs.read_sidecar(checkpoint)
     if info and info.step >= config.training.max_steps:
-        raise CheckpointError(f"{run} has finished its {info.step} steps.",
-                              f"Go on with --set training.max_steps={2 * info.step}, or begin anew with --resume never.")
-    named = arguments.named_config(args)
-    other = f"Going on with the run's own settings; {named.name} is not used. Change single ones with --set."
+        raise CheckpointError(
+            f"{run} has finished its {info.step} steps.",
+            f"Let it go on with --set training.max_steps={2 * info.step}, or begin anew with --resume never.")
     dataset = args.data or (Path(base.dataset) if base.dataset else None)
-    return Plan(config, dataset, run, checkpoint, notices=(other,) if named and named.name != base.name else ())
+    named = arguments.named_config(args)
+    notices = []
+    if named and named.name != base.name:
+        notices.append(f"The run goes on with its own settings ({base.name}), not with {named.name}; "
+                       "change single ones with --set.")
+    return Plan(config, dataset, run, checkpoint, notices=tuple(notices))
 
 
 def settings_of(checkpoint: Path) -> Config:

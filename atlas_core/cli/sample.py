@@ -9,20 +9,18 @@ from atlas_core import jobs, paths
 from atlas_core.cli.interrupt import stoppable
 from atlas_core.cli.show import Show
 from atlas_core.config import Config
-from atlas_core.events import Finished
 
 
 def sample_dataset(config: Config, show: Show) -> Path | None:
     """The prepared sample text for the tokenizer in `config`; None if preparing it was interrupted."""
-    from atlas_core.text.dataset import is_dataset
+    from atlas_core.text.dataset import is_dataset  # late: needs numpy
 
     tokenizer = re.sub(r"\W+", "-", config.tokenizer.name)
     folder = paths.datasets_dir() / f"{jobs.SAMPLE_NAME}-{tokenizer}"
     if is_dataset(folder):
         return folder
     show.say("Preparing the sample text ...")
-    with stoppable(show) as control:
+    with show.part(), stoppable(show) as control:
         for event in jobs.prepare([jobs.sample_source()], folder, config, control):
-            if event != Finished("done", details=getattr(event, "details", {})):  # the command is not over yet
-                show(event)
+            show(event)
     return None if show.interrupted else folder

@@ -14,6 +14,7 @@ from atlas_core.events import (
     Event,
     Exported,
     Finished,
+    Generated,
     Prepared,
     Progress,
     RunStarted,
@@ -74,6 +75,13 @@ def _(event: Estimate) -> str:
     return (f"{people.short_count(event.parameters)} parameters, {people.count(event.tokens_per_step)} tokens a step; "
             f"training needs {total} of memory: it {verdict} in {device}. One checkpoint takes "
             f"{people.size(event.checkpoint_bytes)}, a run at most {people.size(event.disk_bytes)} of disk.")
+
+
+@sentence.register
+def _(event: Generated) -> str:
+    ends = {"length": "as long as allowed", "eos": "the model ended it", "stop": "stop text", "stopped": "stopped"}
+    return (f"{people.count(event.tokens)} tokens, {people.short_count(event.tokens_per_s)} tokens/s, "
+            f"seed {event.seed} ({ends[event.reason]})")
 
 
 @sentence.register

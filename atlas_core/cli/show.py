@@ -1,6 +1,6 @@
 """Where the events of a job become visible: as JSON lines for programs, or as text and bars for people.
 
-The only place that writes to standard output, except for generated text. Knows no job.
+The only place that writes to standard output. Knows no job.
 """
 
 from __future__ import annotations
@@ -31,16 +31,28 @@ class Show(ABC):
     finished: Finished | None = None
     _control: Control | None = None
     _reader_gone = False
+    _within_part = False
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Finished):
             self.finished = event
+            if self._within_part and not self.interrupted:
+                return
         self._write(self._show, event)
 
     @property
     def interrupted(self) -> bool:
         """Whether the command ended before its work was done."""
         return self.finished is not None and self.finished.reason != "done"
+
+    @contextmanager
+    def part(self) -> Iterator[None]:
+        """While this lasts, a job that is done is not the end of the command, so its `Finished` is not shown."""
+        before, self._within_part = self._within_part, True
+        try:
+            yield
+        finally:
+            self._within_part = before
 
     @contextmanager
     def stops(self, control: Control) -> Iterator[None]:
@@ -198,7 +210,7 @@ class Terminal(Show):
 
     def _sample(self, event: SampleDrawn) -> None:
         self._line(f"sample at step {people.count(event.step)}:", style="bold")
-        for line in (event.prompt + event.text).splitlines():
+        for line in (event.prompt + event.text).splitlines() or ["(nothing)"]:
             self._line(f"  | {line}")
 
     def _estimate(self, event: Estimate) -> None:

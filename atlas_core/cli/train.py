@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
+from typing import Any
 
+from atlas_core import format as people
 from atlas_core import jobs
 from atlas_core.cli import arguments, presets, resume
 from atlas_core.cli.interrupt import stoppable
@@ -16,7 +19,8 @@ from atlas_core.events import Notice
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_config(parser)
     parser.add_argument("--data", metavar="DATASET", type=Path, help="a prepared dataset (default: the sample text)")
-    parser.add_argument("--out", metavar="RUN", type=Path, help="folder of the run (default: a new one among your runs)")
+    parser.add_argument("--out", metavar="RUN", type=Path,
+                        help="folder of the run (default: a new one among your runs)")
     parser.add_argument("--resume", metavar="auto|ask|never|CHECKPOINT",
                         help="go on with the run in --out, or with this run or checkpoint "
                              "(default: ask, or auto where nobody can answer)")
@@ -42,8 +46,18 @@ def train(plan: resume.Plan, show: Show) -> bool:
     with stoppable(show, saves=True) as control:
         for event in jobs.train(plan.config, dataset, plan.run, control, resume=plan.checkpoint):
             show(event)
+    assert show.finished is not None  # every job ends with it or raises
+    show.say(summary(show.finished.details))
     show.say(f"Go on later with: {resume.command(plan.run)}" if show.interrupted else _next_steps(plan.run))
     return not show.interrupted
+
+
+def summary(details: dict[str, Any]) -> str:
+    """What came of a training, from the details of its `Finished`."""
+    best = details["best_val_loss"]
+    validated = f", best validation loss {people.loss(best)}" if math.isfinite(best) else ""
+    return (f"{people.count(details['step'])} of {people.count(details['max_steps'])} steps in "
+            f"{people.duration(details['seconds'])}: loss {people.loss(details['loss'])}{validated}.")
 
 
 def _next_steps(run: Path) -> str:
