@@ -78,7 +78,6 @@ class ErrorDialog(QDialog):
         self.close_button.setObjectName("errorCloseButton")
         self.close_button.setProperty("role", "primary")
         self.close_button.setDefault(True)
-        self.close_button.setFocus()
         self.close_button.clicked.connect(self.accept)
 
     def _lay_out(self, *, has_details: bool) -> None:
@@ -88,6 +87,7 @@ class ErrorDialog(QDialog):
         words.setSpacing(theme.spacing)
         words.addWidget(self.message_label)
         words.addWidget(self.remedy_label)
+        words.addStretch(1)
         head = QHBoxLayout()
         head.setSpacing(2 * theme.spacing)
         head.addWidget(picture, 0, Qt.AlignmentFlag.AlignTop)
@@ -105,6 +105,7 @@ class ErrorDialog(QDialog):
         column.addWidget(self.details_view, 1)
         column.addWidget(self.log_label)
         column.addLayout(buttons)
+        self.close_button.setFocus()
 
     def _on_details_toggled(self, shown: bool) -> None:
         self.details_view.setVisible(shown)

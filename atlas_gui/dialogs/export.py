@@ -32,6 +32,7 @@ from atlas_gui import format as people
 from atlas_gui import theme
 
 WIDTH_PX = 640
+STATUS_LINES = 2  # room for an error and its remedy, so that the buttons stay where they are
 SUFFIX = ".gguf"
 
 
@@ -103,6 +104,7 @@ class ExportDialog(QDialog):
         """Nothing was written, for the reason given; everything may be changed and tried again."""
         self._set_busy(False)
         self._say(f"{error} {remedy}".strip(), role="bad")
+        self.adjustSize()
 
     # ---- how it is made
 
@@ -132,6 +134,8 @@ class ExportDialog(QDialog):
         _keep_room(self.progress_bar)
         self.progress_bar.hide()
         self.status_label = _plain("exportStatus")
+        self.status_label.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.status_label.setMinimumHeight(STATUS_LINES * self.status_label.fontMetrics().lineSpacing())
         self.start_button = QPushButton(theme.icon("export-variant", "on_accent"), "Export")
         self.start_button.setObjectName("exportStartButton")
         self.start_button.setProperty("role", "primary")
@@ -177,6 +181,7 @@ class ExportDialog(QDialog):
         column.addWidget(self._result)
         column.addStretch(1)
         column.addLayout(buttons)
+        self.start_button.setFocus()
 
     def _lay_out_result(self) -> None:
         column = QVBoxLayout(self._result)

@@ -87,6 +87,7 @@ class ResumeDialog(QDialog):
         column.addLayout(self._fact_grid())
         column.addSpacing(theme.spacing)
         column.addLayout(self._buttons())
+        self._resume.setFocus()
 
     def _fact_grid(self) -> QGridLayout:
         grid = QGridLayout()
@@ -105,12 +106,11 @@ class ResumeDialog(QDialog):
         row.addStretch(1)
         row.addWidget(self._button("Start fresh", FRESH, "Begin a new run; this one stays as it is"))
         row.addWidget(self._button("Open", OPEN, "Look at it and talk to it without training on"))
-        resume = self._button("Resume", RESUME, "Train on from the last checkpoint (Enter)")
-        resume.setProperty("role", "primary")
-        resume.setIcon(theme.icon("play", "on_accent"))
-        resume.setDefault(True)
-        resume.setFocus()
-        row.addWidget(resume)
+        self._resume = self._button("Resume", RESUME, "Train on from the last checkpoint (Enter)")
+        self._resume.setProperty("role", "primary")
+        self._resume.setIcon(theme.icon("play", "on_accent"))
+        self._resume.setDefault(True)
+        row.addWidget(self._resume)
         return row
 
     def _button(self, text: str, action: str, help: str) -> QPushButton:

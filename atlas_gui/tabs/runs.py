@@ -102,6 +102,7 @@ class RunsTab(QWidget):
             self._add_card(info)
             if info.path == chosen:
                 self.runs_list.setCurrentRow(self.runs_list.count() - 1)
+        self.runs_list.doItemsLayout()  # until then the scroll bar believes the list to be empty
         self.runs_list.verticalScrollBar().setValue(place)
         self._pages.setCurrentIndex(1 if self._infos else 0)
         self.total_label.setText(total(self._infos))

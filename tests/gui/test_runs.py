@@ -122,6 +122,23 @@ def test_refresh_keeps_the_chosen_run(tab: RunsTab, infos: list[RunInfo]) -> Non
     assert tab.card(infos[0].path).property("role") == "card"
 
 
+def test_refresh_keeps_the_place_on_the_page(tab: RunsTab, tmp_path: Path) -> None:
+    many = [make_run(tmp_path, f"run-{number}", step=1) for number in range(12)]
+    tab.set_runs(many, {})
+    bar = tab.runs_list.verticalScrollBar()
+    bar.setValue(200)
+    tab.set_runs(many, {})
+    assert bar.value() == 200
+
+
+def test_cards_that_are_gone_do_not_hear_of_a_new_theme(tab: RunsTab, qtbot: QtBot, qapp: QApplication) -> None:
+    old = tab.runs_list.itemWidget(tab.runs_list.item(0))
+    with qtbot.waitSignal(old.destroyed):
+        tab.set_runs([], {})
+    theme.apply(qapp, dark=True)
+    assert tab.runs_list.count() == 0
+
+
 def test_deleted_run_takes_its_card_along_while_its_button_is_still_pressed(
         tab: RunsTab, infos: list[RunInfo], qtbot: QtBot) -> None:
     tab.delete_requested.connect(lambda path: tab.set_runs([info for info in infos if info.path != path], {}))
