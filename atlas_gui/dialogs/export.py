@@ -34,6 +34,7 @@ from atlas_gui import theme
 WIDTH_PX = 640
 STATUS_LINES = 2  # room for an error and its remedy, so that the buttons stay where they are
 SUFFIX = ".gguf"
+PROGRAMS = ("Run it with llama.cpp (llama-cli in releases before 2026)", "or with Ollama")
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ class ExportDialog(QDialog):
         column.setContentsMargins(*[2 * theme.spacing] * 4)
         column.setSpacing(theme.spacing)
         column.addWidget(self._proof)
-        for program, line in zip(("Run it with llama.cpp", "or with Ollama"), self._commands, strict=True):
+        for program, line in zip(PROGRAMS, self._commands, strict=True):
             heading = QLabel(program)
             heading.setProperty("role", "muted")
             row = QHBoxLayout()
@@ -308,7 +309,7 @@ def checkpoint_label(info: CheckpointInfo) -> str:
 def commands(path: Path, name: str) -> tuple[str, str]:
     """What to type for llama.cpp and for Ollama, quoted for the shell."""
     file, model = shlex.quote(str(path)), shlex.quote(name.lower())
-    llama = f'llama-cli -m {file} -no-cnv -p "Once upon a time"'
+    llama = f'llama-completion -m {file} -no-cnv -p "Once upon a time"'  # llama-cli only chats since December 2025
     ollama = f"echo FROM {file} > Modelfile && ollama create {model} -f Modelfile && ollama run {model}"
     return llama, ollama
 

@@ -100,9 +100,11 @@ class OutputView(QPlainTextEdit):
         place = self.verticalScrollBar().value()
         self.clear()
         cursor = self._end()
+        cursor.beginEditBlock()  # one layout for all, or a long paragraph would be laid out once for every token
         cursor.insertText(self._prompt, self._prompt_format())
         for placed in self._placed:
             cursor.insertText(placed.piece.text, self._piece_format(placed.piece))
+        cursor.endEditBlock()
         self.verticalScrollBar().setValue(place)
 
     def _prompt_format(self) -> QTextCharFormat:
