@@ -38,6 +38,7 @@ class Worker(QObject):
     def __init__(self, job: Job, *, name: str = "job") -> None:
         super().__init__()
         self._job = job
+        self._over = False
         self._thread = QThread()
         self._thread.setObjectName(name)
         self._thread.setStackSize(STACK_BYTES)
@@ -50,8 +51,9 @@ class Worker(QObject):
         self._thread.start()
 
     @property
-    def running(self) -> bool:
-        return self._thread.isRunning()
+    def over(self) -> bool:
+        """Whether the job has come to its end; its thread is gone a moment later."""
+        return self._over
 
     def wait(self, milliseconds: int = -1) -> bool:
         """Join the thread; False if it is still running after that time. Ask the job to stop first."""
@@ -71,6 +73,7 @@ class Worker(QObject):
             self.failed.emit(f"{type(error).__name__}: {error}", "", traceback.format_exc())
         finally:
             self._job = _nothing  # lets go of what the job held, before anybody hears that it ended
+            self._over = True
             self._thread.quit()
 
 

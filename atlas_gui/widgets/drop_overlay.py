@@ -5,7 +5,7 @@ It only shows; the window decides what is taken.
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject, QRectF, Qt
+from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QWidget
 
@@ -25,17 +25,20 @@ class DropOverlay(QWidget):
         self._window = parent
         self._taken = True
         self._sentence = ""
-        parent.installEventFilter(self)
         self.hide()
 
     def announce(self, sentence: str, *, taken: bool) -> None:
         """Say what would happen if the files were dropped now."""
         self._taken, self._sentence = taken, sentence
         self.setAccessibleName(sentence)
-        self.setGeometry(self._window.rect())
+        self.place()
         self.show()
         self.raise_()
         self.update()
+
+    def place(self) -> None:
+        """Cover the window; it calls this when its size changes."""
+        self.setGeometry(self._window.rect())
 
     @property
     def sentence(self) -> str:
@@ -64,8 +67,3 @@ class DropOverlay(QWidget):
         layout = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop | Qt.TextFlag.TextWordWrap
         painter.drawText(below, int(layout), self._sentence)
         painter.end()
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if watched is self._window and event.type() == QEvent.Type.Resize and self.isVisible():
-            self.setGeometry(self._window.rect())
-        return super().eventFilter(watched, event)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from PySide6.QtCore import QEvent, QObject, Qt, QTimer
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QWidget
 
 from atlas_gui import theme
@@ -46,7 +46,6 @@ class Toast(QFrame):
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._next)
-        parent.installEventFilter(self)
         self.hide()
 
     def show_news(self, text: str, level: str = "info") -> None:
@@ -69,19 +68,14 @@ class Toast(QFrame):
         name, color = ICONS[level]
         self._icon.setPixmap(theme.icon(name, color).pixmap(20, 20))
         self._text.setText(text)
-        self._place()
+        self.place()
         self.show()
         self.raise_()
         self._timer.start(1000 * (WARNING_SECONDS if level == "warning" else SECONDS))
 
-    def _place(self) -> None:
-        """Centred above the lower edge."""
+    def place(self) -> None:
+        """Stand centred above the lower edge; the window calls this when its size changes."""
         window = self._window
         width = min(WIDTH, window.width() - 4 * theme.spacing)
         height = max(self.sizeHint().height(), self._layout.totalHeightForWidth(width))
         self.setGeometry((window.width() - width) // 2, window.height() - height - 3 * theme.spacing, width, height)
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if watched is self._window and event.type() == QEvent.Type.Resize and self.isVisible():
-            self._place()
-        return super().eventFilter(watched, event)

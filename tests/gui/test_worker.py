@@ -127,10 +127,10 @@ def test_a_flag_stops_the_job_and_its_thread(qtbot: QtBot) -> None:
     listener = Listener(worker)
     worker.start()
     qtbot.waitUntil(lambda: len(listener.events) > 3)
-    assert worker.running
+    assert not worker.over
     control.stop()
     assert worker.wait(2000)
-    assert not worker.running
+    assert worker.over
 
 
 @pytest.mark.parametrize("items", [0, 1])

@@ -1,0 +1,53 @@
+"""The workers that are at work: starts them, keeps them alive until their threads are joined, lets go of them.
+
+Knows their names and nothing of what they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, SignalInstance, Slot
+
+from atlas_gui.worker import Job, Worker
+
+JOIN_MS = 60_000
+
+Handler = Callable[..., None] | SignalInstance
+
+
+class Crew(QObject):
+    """At most one worker of each name. Handlers are methods or signals of a QObject, so that they run on its thread."""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._workers: dict[str, Worker] = {}
+
+    def start(self, name: str, job: Job, *, on_event: Handler, on_failed: Handler,
+              on_ended: Handler | None = None) -> None:
+        """Run `job` in its own thread. `on_ended` comes last, when the name is free again."""
+        assert not self.busy(name), f"{name} is already at work"
+        worker = Worker(job, name=name)
+        worker.event_emitted.connect(on_event)
+        worker.failed.connect(on_failed)
+        worker.ended.connect(self._let_go)
+        if on_ended is not None:
+            worker.ended.connect(on_ended)
+        self._workers[name] = worker
+        worker.start()
+
+    def busy(self, name: str) -> bool:
+        return name in self._workers
+
+    def join(self) -> None:
+        """Wait for every thread; whoever calls this has asked the jobs to stop."""
+        for worker in self._workers.values():
+            worker.wait(JOIN_MS)
+        self._workers.clear()
+
+    @Slot()
+    def _let_go(self) -> None:
+        for name, worker in list(self._workers.items()):
+            if worker.over:
+                worker.wait()
+                del self._workers[name]

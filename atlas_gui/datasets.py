@@ -1,0 +1,65 @@
+"""Which folder a dataset goes to: one for each choice of texts, tokenizer and cleaning, so none is prepared twice.
+
+Only names and finds folders; `jobs.prepare` fills them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from atlas_core import paths
+from atlas_core.config import Config
+from atlas_core.errors import DataError
+from atlas_core.text.dataset import Dataset, Meta, is_dataset, read_meta
+
+DIGITS = 8
+
+
+def digest_of(sources: Iterable[Path]) -> str:
+    """A fingerprint of names, sizes and times; reads no text, but walks folders."""
+    digest = hashlib.sha256()
+    for source in sources:
+        files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
+        for path in files:
+            status = path.stat()
+            digest.update(f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def name_of(sources: Sequence[Path]) -> str:
+    """What people would call these texts."""
+    first = sources[0].stem if sources[0].is_file() else sources[0].name
+    return first if len(sources) == 1 else f"{first}-and-{len(sources) - 1}-more"
+
+
+def folder_for(sources: Sequence[Path], sources_digest: str, config: Config) -> Path:
+    """Where the dataset of these texts with this configuration lies, or will lie."""
+    data = dataclasses.asdict(config.data)
+    del data["stride"]  # how training reads the dataset, not what is in it
+    settings = json.dumps([sources_digest, data, dataclasses.asdict(config.tokenizer)], sort_keys=True)
+    digits = hashlib.sha256(settings.encode()).hexdigest()[:DIGITS]
+    tokenizer = Path(config.tokenizer.name).name.replace(":", "-")
+    return paths.datasets_dir() / f"{name_of(sources)}-{tokenizer}-{digits}"
+
+
+def prepared() -> list[tuple[Meta, Path]]:
+    """The user's datasets, newest first; a damaged one is left out."""
+    found = []
+    for folder in paths.datasets_dir().glob("*") if paths.datasets_dir().is_dir() else ():
+        if is_dataset(folder):
+            try:
+                found.append((read_meta(folder), folder))
+            except DataError:
+                continue
+    return sorted(found, key=lambda item: item[0].created, reverse=True)
+
+
+def title(dataset: Dataset | Meta) -> str:
+    """A dataset's name without the digits that keep folders apart."""
+    meta = dataset.meta if isinstance(dataset, Dataset) else dataset
+    head, _, tail = meta.name.rpartition("-")
+    return head if len(tail) == DIGITS and head else meta.name

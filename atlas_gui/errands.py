@@ -1,0 +1,112 @@
+"""The small jobs of the session: look at texts, read a dataset, list the runs, watch the machine.
+
+Plain functions without Qt, most of them for a worker; what they bring back are frozen values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from atlas_core import history as curves
+from atlas_core import runs
+from atlas_core.control import Control
+from atlas_core.errors import CheckpointError, DataError
+from atlas_core.events import SampleDrawn
+from atlas_core.hardware.telemetry import best_telemetry
+from atlas_core.history import History
+from atlas_core.runs import RunInfo
+from atlas_core.text.dataset import Dataset, Meta, is_dataset
+from atlas_core.text.preview import Preview, preview
+from atlas_core.text.sources import SourceEntry, list_sources
+from atlas_gui import datasets
+from atlas_gui.widgets.hardware_panel import HardwareNews
+
+READING_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was found in the chosen texts."""
+
+    entries: tuple[SourceEntry, ...]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A dataset as the Data tab shows it."""
+
+    path: Path
+    meta: Meta
+    preview: Preview
+
+
+@dataclass(frozen=True)
+class RunsSeen:
+    """The user's runs, and each one's losses for its small curve."""
+
+    infos: tuple[RunInfo, ...]
+    losses: dict[Path, list[float]]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run as its folder tells it, up to its newest checkpoint."""
+
+    info: RunInfo
+    history: History
+    samples: tuple[SampleDrawn, ...]
+
+
+def look(sources: Sequence[Path]) -> Iterator[Looked]:
+    """The files in the chosen texts, and the fingerprint of them all."""
+    yield Looked(tuple(list_sources(sources)), datasets.digest_of(sources))
+
+
+def show(folder: Path) -> Shown:
+    dataset = Dataset.open(folder)
+    return Shown(folder, dataset.meta, preview(dataset))
+
+
+def see_runs() -> RunsSeen:
+    infos = runs.list_runs()
+    return RunsSeen(tuple(infos), {info.path: History.read(info.path / runs.METRICS_FILE).losses for info in infos})
+
+
+def readings(control: Control) -> Iterator[HardwareNews]:
+    """The machine's state once a second, until stopped."""
+    telemetry = best_telemetry()
+    while not control.stopping:
+        yield HardwareNews(telemetry.read(), telemetry.is_gpu)
+        control.wait(READING_SECONDS)
+
+
+def load_torch() -> Iterable[object]:
+    import torch  # noqa: F401 - the point is that it is loaded
+
+    return ()
+
+
+def open_run(folder: Path) -> Opened:
+    """A run up to its newest checkpoint: what was recorded after it is dropped by the next session anyway."""
+    info = runs.inspect(folder)
+    history = History()
+    for _, record in curves.records(folder / runs.METRICS_FILE):
+        if record.get("step", 0) <= info.step:
+            history.add(record)
+    history.checkpoint_steps = [checkpoint.step for checkpoint in info.checkpoints]
+    samples = [SampleDrawn(record["step"], record["prompt"], record["text"], record["seed"])
+               for _, record in curves.records(folder / runs.SAMPLES_FILE) if record.get("event") == "sample"]
+    return Opened(info, history, tuple(samples))
+
+
+def dataset_of(info: RunInfo) -> Path:
+    """The dataset a run learns from. Raises `DataError` if it is gone."""
+    if info.step == 0 and not info.checkpoints:
+        raise CheckpointError(f"{info.name} has no checkpoint to go on from.", "Start a fresh run.")
+    if info.dataset is None or not is_dataset(info.dataset):
+        raise DataError(f"The dataset of {info.name} is gone: {info.dataset}.",
+                        "Prepare the same text again at that place, or start a fresh run.")
+    return info.dataset

@@ -1,0 +1,516 @@
+"""What is open and what is running: texts, dataset, configuration, run, jobs. No widgets.
+
+The window tells it wishes and listens to its signals; it alone starts jobs. Everything slow happens in a worker:
+on the window's thread it only keeps the books.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal, Slot
+
+from atlas_core import config as configuration
+from atlas_core import jobs, memory, paths, presets, runs
+from atlas_core.config import Config, Sampling
+from atlas_core.control import Control
+from atlas_core.errors import AtlasError
+from atlas_core.events import (
+    CheckpointSaved,
+    Event,
+    Exported,
+    Finished,
+    Generated,
+    Notice,
+    Prepared,
+    Progress,
+    RunStarted,
+    StateChanged,
+    StepDone,
+    TextPiece,
+)
+from atlas_core.hardware.device import MachineMemory, machine_memory
+from atlas_core.history import History
+from atlas_core.runs import RunInfo
+from atlas_core.text.dataset import is_dataset
+from atlas_gui import datasets, errands, pace
+from atlas_gui.crew import Crew
+from atlas_gui.errands import Looked, Opened, Shown
+from atlas_gui.settings import Settings
+from atlas_gui.widgets.hardware_panel import HardwareNews
+
+# What the session is doing with its run. Only "idle" allows to change texts and settings.
+IDLE, PREPARING, STARTING, TRAINING, PAUSING, PAUSED, STOPPING = (
+    "idle", "preparing", "starting", "training", "pausing", "paused", "stopping")
+
+SPEED_STEPS = 20  # a run this long tells how fast the machine is
+
+
+class Session(QObject):
+    """The one that knows. Every method returns at once; what comes of it is told by a signal."""
+
+    sources_looked_at = Signal(list)  # of SourceEntry
+    dataset_changed = Signal(object)  # Shown, or None while there is none for these texts and settings
+    datasets_found = Signal(list)  # of (Meta, Path)
+    prepare_progressed = Signal(Progress)
+    state_changed = Signal(str)
+    run_opened = Signal(object)  # Opened: show this run from now on
+    training_event = Signal(object)
+    text_piece = Signal(TextPiece)
+    text_finished = Signal(Generated)
+    text_failed = Signal(str)
+    export_progressed = Signal(Progress)
+    exported = Signal(Exported)
+    export_failed = Signal(str, str)
+    runs_seen = Signal(object)  # RunsSeen
+    run_deleted = Signal(object)  # the bytes that became free, as a Python int: Qt's own is too small
+    hardware_read = Signal(HardwareNews)
+    estimate_changed = Signal()  # the sentence beside the button may be another one now
+    noticed = Signal(str, str)  # sentence, level
+    failed = Signal(str, str, str)  # error, remedy, details
+    became_quiet = Signal()  # no training and no preparing any more
+
+    def __init__(self, settings: Settings, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.settings = settings
+        self.machine: MachineMemory = machine_memory()
+        self.state = IDLE
+        self.config: Config = presets.find(presets.suggest(self.machine.total_bytes, gpu=self.machine.is_gpu)).config
+        self.sources: tuple[Path, ...] = (jobs.sample_source(),)
+        self.looked: Looked | None = None
+        self.shown: Shown | None = None
+        self.run: RunInfo | None = None  # the run on the Train tab, once it has a folder
+        self.started: RunStarted | None = None
+        self.history = History()
+        self.saved_at: float | None = None
+        self._chosen_dataset: Path | None = None
+        self._train_after_preparing = False
+        self._prepare_when_looked = False
+        self._flops: float | None = None
+        self._crew = Crew(self)
+        self._train_control, self._prepare_control = Control(), Control()
+        self._text_control, self._export_control, self._watch_control = Control(), Control(), Control()
+        self._live_text = False
+        self._look_again = False
+
+    def open(self) -> None:
+        """Begin: look at the sample text, the runs and the machine."""
+        self._crew.start("watch", lambda: errands.readings(self._watch_control), on_event=self.hardware_read,
+                         on_failed=self.failed)
+        if not self.machine.is_gpu:
+            self._crew.start("probe", lambda: [pace.probe()], on_event=self._on_probed, on_failed=self.failed)
+        self._look()
+        self.refresh_runs()
+        self.refresh_datasets()
+
+    def warm_up(self) -> None:
+        """Load torch now, so that the first training starts at once."""
+        self._crew.start("warm-up", errands.load_torch, on_event=self._on_nothing, on_failed=self.failed)
+
+    def close(self) -> None:
+        """Stop everything and wait for the threads; training saves first."""
+        for control in (self._train_control, self._prepare_control, self._text_control, self._export_control,
+                        self._watch_control):
+            control.stop()
+        self._crew.join()
+
+    # ---- texts and datasets --------------------------------------------------------------------
+
+    def set_sources(self, sources: Sequence[Path]) -> None:
+        """Learn from these texts from now on; none means the sample."""
+        self.sources = tuple(sources) or (jobs.sample_source(),)
+        self._chosen_dataset, self.looked = None, None
+        self._look()
+
+    def choose_dataset(self, folder: Path) -> None:
+        """Learn from a dataset that is prepared already."""
+        self._chosen_dataset = folder
+        self._show_dataset()
+
+    def set_config(self, config: Config) -> None:
+        """The person changed the settings."""
+        self.config = config
+        self._show_dataset()
+        self.estimate_changed.emit()
+
+    @property
+    def dataset(self) -> Path | None:
+        """The prepared dataset for the chosen texts and settings, if there is one."""
+        if self._chosen_dataset is not None:
+            return self._chosen_dataset
+        folder = self._dataset_folder()
+        return folder if folder is not None and is_dataset(folder) else None
+
+    @property
+    def text_name(self) -> str:
+        """What the person would call the text."""
+        if self._chosen_dataset is not None and self.shown is not None:
+            return datasets.title(self.shown.meta)
+        return datasets.name_of(self.sources)
+
+    def prepare(self) -> None:
+        """Make the dataset for the chosen texts and settings."""
+        if self.state != IDLE:
+            return
+        folder = self._dataset_folder()
+        self._set_state(PREPARING)
+        if folder is None:  # the texts are still being looked at, or could not be
+            self._prepare_when_looked = True
+            if not self._crew.busy("look"):
+                self._look()
+            return
+        self._chosen_dataset = None
+        self._prepare_control = control = Control()
+        sources, config = self.sources, self.config
+        self._crew.start("prepare", lambda: jobs.prepare(sources, folder, config, control),
+                         on_event=self._on_prepare_event, on_failed=self._on_prepare_failed,
+                         on_ended=self._on_prepare_ended)
+
+    def cancel_prepare(self) -> None:
+        self._train_after_preparing = False
+        self._prepare_control.stop()
+        if self._prepare_when_looked:
+            self._prepare_when_looked = False
+            self._set_state(IDLE)
+
+    def refresh_datasets(self) -> None:
+        if not self._crew.busy("datasets"):
+            self._crew.start("datasets", lambda: [datasets.prepared()], on_event=self.datasets_found,
+                             on_failed=self.failed)
+
+    def _dataset_folder(self) -> Path | None:
+        return datasets.folder_for(self.sources, self.looked.digest, self.config) if self.looked else None
+
+    def _look(self) -> None:
+        if self._crew.busy("look"):
+            self._look_again = True
+            return
+        sources = self.sources
+        self._crew.start("look", lambda: errands.look(sources), on_event=self._on_looked,
+                         on_failed=self._on_look_failed, on_ended=self._on_look_ended)
+
+    def _on_looked(self, looked: Looked) -> None:
+        if not self._look_again:
+            self.looked = looked
+            self.sources_looked_at.emit(list(looked.entries))
+
+    def _on_look_failed(self, error: str, remedy: str, details: str) -> None:
+        self._prepare_when_looked = self._train_after_preparing = False
+        if self.state == PREPARING:
+            self._set_state(IDLE)
+        self.sources_looked_at.emit([])
+        self.failed.emit(error, remedy, details)
+
+    def _on_look_ended(self) -> None:
+        if self._look_again:
+            self._look_again = False
+            self._look()
+            return
+        self._show_dataset()
+        if self._prepare_when_looked and self.looked is not None:
+            self._prepare_when_looked = False
+            self._set_state(IDLE)
+            self.train() if self._train_after_preparing else self.prepare()
+
+    def _show_dataset(self) -> None:
+        """Tell which dataset belongs to the choice; reading its preview is a job of its own."""
+        folder = self.dataset
+        if folder is None:
+            self._set_shown(None)
+        elif (self.shown is None or self.shown.path != folder) and not self._crew.busy("show"):
+            self._crew.start("show", lambda: [errands.show(folder)], on_event=self._on_shown,
+                             on_failed=self._on_show_failed, on_ended=self._on_show_ended)
+
+    def _on_shown(self, shown: Shown) -> None:
+        self._set_shown(shown)
+
+    def _on_show_failed(self, error: str, remedy: str, details: str) -> None:
+        self._chosen_dataset = None
+        self._set_shown(None)
+        self.failed.emit(error, remedy, details)
+
+    def _on_show_ended(self) -> None:
+        if self.shown is not None and self.dataset != self.shown.path:  # another one was chosen meanwhile
+            self._show_dataset()
+
+    def _set_shown(self, shown: Shown | None) -> None:
+        if shown != self.shown or shown is None:
+            self.shown = shown
+            self.dataset_changed.emit(shown)
+            self.estimate_changed.emit()
+
+    def _on_prepare_event(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self.prepare_progressed.emit(event)
+        elif isinstance(event, Notice):
+            self.noticed.emit(event.message, event.level)
+        elif isinstance(event, Prepared):
+            self.noticed.emit(f"{self.text_name} is prepared.", "good")
+
+    def _on_prepare_failed(self, error: str, remedy: str, details: str) -> None:
+        self._train_after_preparing = False
+        self.failed.emit(error, remedy, details)
+
+    def _on_prepare_ended(self) -> None:
+        self._set_state(IDLE)
+        self._show_dataset()
+        self.refresh_datasets()
+        if self._train_after_preparing and self.dataset is not None:
+            self._train_after_preparing = False
+            self._train_fresh(self.dataset)
+        else:
+            self._train_after_preparing = False
+            self.became_quiet.emit()
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def train(self) -> None:
+        """Start a fresh run with the chosen text and settings, preparing the text first if need be."""
+        if self.state != IDLE:
+            return
+        if self.dataset is None:
+            self._train_after_preparing = True
+            self.prepare()
+        else:
+            self._train_fresh(self.dataset)
+
+    def resume_run(self, folder: Path) -> None:
+        """Go on with an interrupted run from its newest checkpoint."""
+        if self.state != IDLE:
+            self.failed.emit("Another run is at work.", "Stop it first; it is saved and can be resumed later.", "")
+            return
+        try:
+            opened = errands.open_run(folder)
+            config = self._on_this_machine(configuration.load(folder / runs.CONFIG_FILE))
+            checkpoint, dataset = runs.resolve(folder), errands.dataset_of(opened.info)
+        except AtlasError as error:
+            self.failed.emit(error.message, error.remedy, "")
+            return
+        self._show_run(opened)
+        self._start_training(config, dataset, folder, resume=checkpoint)
+
+    def open_run(self, folder: Path) -> None:
+        """Show a run on the Train tab without training it."""
+        try:
+            self._show_run(errands.open_run(folder))
+        except AtlasError as error:
+            self.failed.emit(error.message, error.remedy, "")
+
+    def pause(self) -> None:
+        if self.state == TRAINING:
+            self._train_control.pause()
+            self._set_state(PAUSING)
+
+    def unpause(self) -> None:
+        if self.state in (PAUSED, PAUSING):
+            self._train_control.resume()
+            self._set_state(TRAINING)
+
+    def stop(self) -> None:
+        """End what is running: training saves first, preparing leaves nothing behind."""
+        if self.state == PREPARING:
+            self.cancel_prepare()
+        elif self.state != IDLE:
+            self._train_control.stop()
+            self._set_state(STOPPING)
+
+    def save_now(self) -> None:
+        self._train_control.save_now()
+
+    def sample_now(self) -> None:
+        """Let the model write one text for each prompt of the run."""
+        for prompt in self.config.sampling.prompts:
+            self._train_control.sample(prompt, None)
+
+    @property
+    def training(self) -> bool:
+        """Whether there is a run at work, paused or not."""
+        return self.state in (STARTING, TRAINING, PAUSING, PAUSED, STOPPING)
+
+    def _train_fresh(self, dataset: Path) -> None:
+        name = f"{self.config.name.lower()}-{self.text_name}"
+        folder = paths.fresh_folder(paths.runs_dir(), name)
+        self.run, self.started, self.saved_at = None, None, None
+        self.history = History()
+        self.run_opened.emit(None)
+        self._start_training(self._on_this_machine(self.config), dataset, folder, resume=None)
+
+    def _start_training(self, config: Config, dataset: Path, folder: Path, *, resume: Path | None) -> None:
+        self._train_control = control = Control()
+        self._run_config = config
+        self._first_step: StepDone | None = None
+        self._set_state(STARTING)
+        self._crew.start("train", lambda: jobs.train(config, dataset, folder, control, resume=resume),
+                         on_event=self._on_training_event, on_failed=self._on_training_failed,
+                         on_ended=self._on_training_ended)
+
+    def _on_this_machine(self, config: Config) -> Config:
+        """The program's own choice of device and threads, where the configuration makes none."""
+        here = config.hardware
+        return config.replace({
+            "hardware.device": here.device if here.device != "auto" else self.settings.device,
+            "hardware.threads": here.threads or self.settings.threads,
+        })
+
+    def _on_training_event(self, event: Event) -> None:
+        self.history.add(event)
+        if isinstance(event, RunStarted):
+            self.started = event
+            self.run = runs.inspect(event.run)
+            if self.state == STARTING:
+                self._set_state(TRAINING)
+        elif isinstance(event, StateChanged) and self.state != STOPPING:
+            self._set_state(PAUSED if event.state == "paused" else TRAINING)
+        elif isinstance(event, StepDone):
+            self._measure_speed(event)
+        elif isinstance(event, CheckpointSaved):
+            self.saved_at = time.time()
+        elif isinstance(event, Notice):
+            self.noticed.emit(event.message, event.level)
+        elif self._live_text and isinstance(event, TextPiece):
+            self.text_piece.emit(event)
+        elif self._live_text and isinstance(event, Generated):
+            self._live_text = False
+            self.text_finished.emit(event)
+        elif isinstance(event, Finished):
+            self._tell_end(event)
+        self.training_event.emit(event)
+
+    def _tell_end(self, finished: Finished) -> None:
+        done = finished.reason == "done"
+        step = finished.details.get("step", 0)
+        self.noticed.emit(f"Training is done after {step} steps. Talk to the model in the Playground, or export it."
+                          if done else f"Stopped and saved at step {step}. Resume whenever you like.", "good")
+
+    def _on_training_failed(self, error: str, remedy: str, details: str) -> None:
+        self.failed.emit(error, remedy, details)
+
+    def _on_training_ended(self) -> None:
+        if self._live_text:
+            self._live_text = False
+            self.text_failed.emit("Training ended before the text was drawn.")
+        if self.run is not None:
+            self.run = runs.inspect(self.run.path)
+        self._set_state(IDLE)
+        self.refresh_runs()
+        self.became_quiet.emit()
+
+    def _measure_speed(self, step: StepDone) -> None:
+        """Remember how long a step takes here, once the run is long enough to tell."""
+        if self._first_step is None:
+            self._first_step = step
+        steps = step.step - self._first_step.step
+        if steps == SPEED_STEPS:
+            seconds = (step.seconds - self._first_step.seconds) / steps
+            self.settings.speeds = {**self.settings.speeds, pace.key(self._run_config): seconds}
+            self.estimate_changed.emit()
+
+    # ---- runs ----------------------------------------------------------------------------------
+
+    def refresh_runs(self) -> None:
+        if not self._crew.busy("runs"):
+            self._crew.start("runs", lambda: [errands.see_runs()], on_event=self.runs_seen, on_failed=self.failed)
+
+    def delete_run(self, folder: Path) -> None:
+        if self.run is not None and self.run.path == folder:
+            self.run, self.history = None, History()
+            self.run_opened.emit(None)
+        self._crew.start(f"delete {folder}", lambda: [runs.delete(folder)], on_event=self.run_deleted,
+                         on_failed=self.failed, on_ended=self.refresh_runs)
+
+    def _show_run(self, opened: Opened) -> None:
+        self.run, self.history, self.started = opened.info, opened.history, None
+        self.saved_at = opened.info.checkpoints[-1].saved_at if opened.info.checkpoints else None
+        self.run_opened.emit(opened)
+        self.estimate_changed.emit()
+
+    # ---- texts from a model, and export --------------------------------------------------------
+
+    def generate(self, prompt: str, sampling: Sampling, source: str) -> None:
+        """Continue `prompt` with the model in training ("live") or with a checkpoint's path."""
+        if source == "live":
+            if not self.training:
+                self.text_failed.emit("No model is being trained now. Choose a checkpoint instead.")
+                return
+            self._live_text = True
+            self._train_control.sample(prompt, sampling)
+            return
+        if self._crew.busy("text"):
+            self.text_failed.emit("The last text is still being ended. Try again in a moment.")
+            return
+        self._text_control = control = Control()
+        device = self.settings.device
+        self._crew.start("text", lambda: jobs.generate(Path(source), [prompt], sampling, control, device=device),
+                         on_event=self._on_text_event, on_failed=self._on_text_failed)
+
+    def stop_text(self) -> None:
+        if self._live_text:
+            self._train_control.stop_text()
+        self._text_control.stop()
+
+    def export(self, checkpoint: Path, to: Path, kind: str) -> None:
+        """Write a checkpoint as GGUF and prove it."""
+        if self._crew.busy("export"):
+            self.export_failed.emit("The last export is still being ended.", "Try again in a moment.")
+            return
+        self._export_control = control = Control()
+        self._crew.start("export", lambda: jobs.export(checkpoint, to, control, type=kind),
+                         on_event=self._on_export_event, on_failed=self._on_export_failed)
+
+    def cancel_export(self) -> None:
+        self._export_control.stop()
+
+    def _on_text_event(self, event: Event) -> None:
+        if isinstance(event, TextPiece):
+            self.text_piece.emit(event)
+        elif isinstance(event, Generated):
+            self.text_finished.emit(event)
+
+    def _on_text_failed(self, error: str, remedy: str, details: str) -> None:
+        self.text_failed.emit(f"{error} {remedy}".strip())
+        if details:
+            self.failed.emit(error, remedy, details)
+
+    def _on_export_event(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self.export_progressed.emit(event)
+        elif isinstance(event, Exported):
+            self.exported.emit(event)
+
+    def _on_export_failed(self, error: str, remedy: str, details: str) -> None:
+        self.export_failed.emit(error, remedy)
+        if details:
+            self.failed.emit(error, remedy, details)
+
+    # ---- the machine ---------------------------------------------------------------------------
+
+    def memory_bytes(self, config: Config) -> int:
+        """What training `config` takes here."""
+        gpu = self.machine.is_gpu
+        precision = config.training.precision
+        if precision == "auto":
+            precision = "bf16" if gpu else "fp32"
+        return memory.estimate(config, device="cuda" if gpu else "cpu", precision=precision).total_bytes
+
+    def seconds_per_step(self, config: Config) -> float | None:
+        """Measured or guessed; None if there is nothing to guess from."""
+        return pace.seconds_per_step(config, self.settings.speeds, self._flops)
+
+    def fitted(self) -> Config:
+        """The configuration made to fit this machine's memory."""
+        return memory.fit(self.config, self.machine.total_bytes, device="cuda" if self.machine.is_gpu else "cpu")
+
+    def _on_probed(self, flops: float) -> None:
+        self._flops = flops
+        self.estimate_changed.emit()
+
+    @Slot(object)
+    def _on_nothing(self, event: object) -> None:
+        """For jobs whose end is all there is to know."""
+
+    def _set_state(self, state: str) -> None:
+        if state != self.state:
+            self.state = state
+            self.state_changed.emit(state)

@@ -1,0 +1,103 @@
+"""What the window remembers between two starts: its place, its look, the machine's speed. An .ini file, nothing else.
+
+How a model learns is not kept here: that is a preset or a run's own `config.yaml`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from PySide6.QtCore import QByteArray, QSettings
+
+from atlas_core import paths
+
+THEMES = ("system", "light", "dark")
+
+
+class Settings:
+    """Typed access to the file. A value that makes no sense counts as never set."""
+
+    def __init__(self) -> None:
+        self._file = QSettings(str(paths.home() / "atlas-studio.ini"), QSettings.Format.IniFormat)
+
+    @property
+    def theme(self) -> str:
+        name = self._text("theme")
+        return name if name in THEMES else "system"
+
+    @theme.setter
+    def theme(self, name: str) -> None:
+        self._file.setValue("theme", name)
+
+    @property
+    def dark(self) -> bool | None:
+        """The theme as `theme.apply` takes it: None follows the system."""
+        return {"light": False, "dark": True}.get(self.theme)
+
+    @property
+    def geometry(self) -> QByteArray:
+        return self._bytes("window/geometry")
+
+    @geometry.setter
+    def geometry(self, geometry: QByteArray) -> None:
+        self._file.setValue("window/geometry", geometry)
+
+    @property
+    def tab(self) -> int:
+        return self._number("window/tab")
+
+    @tab.setter
+    def tab(self, index: int) -> None:
+        self._file.setValue("window/tab", index)
+
+    @property
+    def hardware_collapsed(self) -> bool:
+        return self._text("window/hardware_collapsed") == "true"
+
+    @hardware_collapsed.setter
+    def hardware_collapsed(self, collapsed: bool) -> None:
+        self._file.setValue("window/hardware_collapsed", "true" if collapsed else "false")
+
+    @property
+    def device(self) -> str:
+        """A value of `hardware.device`."""
+        return self._text("machine/device") or "auto"
+
+    @device.setter
+    def device(self, device: str) -> None:
+        self._file.setValue("machine/device", device)
+
+    @property
+    def threads(self) -> int:
+        """A value of `hardware.threads`."""
+        return max(0, self._number("machine/threads"))
+
+    @threads.setter
+    def threads(self, threads: int) -> None:
+        self._file.setValue("machine/threads", threads)
+
+    @property
+    def speeds(self) -> dict[str, float]:
+        """Seconds a step that were measured here, by what `pace.key` says of a configuration."""
+        try:
+            pairs = json.loads(self._text("machine/speeds") or "{}").items()
+        except (ValueError, AttributeError):
+            return {}
+        return {key: seconds for key, seconds in pairs if isinstance(seconds, float) and seconds > 0}
+
+    @speeds.setter
+    def speeds(self, speeds: Mapping[str, float]) -> None:
+        self._file.setValue("machine/speeds", json.dumps(dict(speeds)))
+
+    def _text(self, key: str) -> str:
+        value = self._file.value(key)
+        return value if isinstance(value, str) else ""
+
+    def _number(self, key: str) -> int:
+        value = str(self._file.value(key) or "")
+        return int(value) if value.lstrip("-").isdecimal() else 0
+
+    def _bytes(self, key: str) -> QByteArray:
+        value = self._file.value(key)
+        return value if isinstance(value, QByteArray) else QByteArray()
