@@ -390,7 +390,8 @@ def to_yaml(config: Config) -> str:
 
 
 def _yaml_text(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9)
+    readable = str(value).isprintable()  # others are escaped: YAML folds some invisible characters
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=readable, width=10**9)
     return text.removesuffix("\n").removesuffix("...").rstrip()
 
 

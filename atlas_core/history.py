@@ -118,7 +118,7 @@ def as_csv(history: History) -> str:
 
 def perplexity(loss: float) -> float:
     """exp(loss), infinite where a float would overflow."""
-    return math.exp(loss) if loss < 700 else math.inf
+    return math.inf if loss >= 700 else math.exp(loss)
 
 
 class Smoother:

@@ -24,7 +24,7 @@ from atlas_core.config import Config
 from atlas_core.errors import CheckpointError, ConfigError
 from atlas_core.history import perplexity
 from atlas_core.model.gpt import AtlasLM
-from atlas_core.paths import cannot_write, sync_folder, write_atomically
+from atlas_core.paths import cannot_write, discard, sync_folder, write_atomically
 from atlas_core.text.tokenizer import AtlasTokenizer
 
 FORMAT = 1
@@ -111,7 +111,7 @@ def _write(path: Path, state: dict[str, Any]) -> tuple[int, str]:
         os.replace(temporary, path)
         sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        temporary.unlink(missing_ok=True)
+        discard(temporary)
         raise cannot_write(path, error if isinstance(error, OSError) else OSError(0, str(error))) from error
     return size, digest
 

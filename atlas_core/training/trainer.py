@@ -309,9 +309,6 @@ class _Pace:
         self._first_step = first_step
         self._first_seconds: float | None = None
 
-    def _due(self, interval: int, step: int) -> bool:
-        return interval > 0 and (step % interval == 0 or step == self.config.training.max_steps)
-
     def reports(self, step: int) -> bool:
         return self._due(self.config.logging.log_interval, step)
 
@@ -322,18 +319,21 @@ class _Pace:
         return self._due(self.config.sampling.interval, step)
 
     def saves(self, step: int, seconds: float) -> bool:
-        return step - max(self.saved_step, self._first_step) >= self._save_interval(step, seconds)
+        """`seconds` is the training time up to this step. To be asked once after every step."""
+        if self._first_seconds is None:
+            self._first_seconds = seconds  # the first step is slow: the speed is taken from those after it
+        interval = self._save_interval(step - self._first_step - 1, seconds - self._first_seconds)
+        return step - max(self.saved_step, self._first_step) >= interval
 
-    def _save_interval(self, step: int, seconds: float) -> int:
-        """`save_interval` until the speed is known, then the steps of `save_minutes`."""
+    def _due(self, interval: int, step: int) -> bool:
+        return interval > 0 and (step % interval == 0 or step == self.config.training.max_steps)
+
+    def _save_interval(self, steps: int, seconds: float) -> int:
+        """`save_interval` until the speed (`steps` in `seconds`) is known, then the steps of `save_minutes`."""
         wished = self.config.checkpointing
-        if self._first_seconds is None and step > self._first_step:
-            self._first_step, self._first_seconds = step, seconds  # the first step is slow, so it is not counted
-        measured = step - self._first_step
-        if not wished.save_minutes or measured < SPEED_STEPS or self._first_seconds is None:
+        if not wished.save_minutes or steps < SPEED_STEPS:
             return wished.save_interval
-        step_seconds = (seconds - self._first_seconds) / measured
-        by_time = int(wished.save_minutes * 60 / max(step_seconds, 1e-9))
+        by_time = int(wished.save_minutes * 60 * steps / max(seconds, 1e-9))
         return max(1, min(by_time, self.config.training.max_steps // SAVES_PER_RUN))
 
 

@@ -1,0 +1,123 @@
+"""Configuration: one table of settings, every problem told at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas_core import config as settings
+from atlas_core.config import Config
+from atlas_core.errors import ConfigError
+
+
+def problems_of(raw: dict[str, object]) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        Config.from_dict(raw)
+    return caught.value.problems
+
+
+def test_every_setting_has_help_and_a_default_within_its_own_bounds() -> None:
+    for key, setting in settings.settings().items():
+        assert setting.help.endswith("."), key
+        assert Config().get(key) == setting.default
+        if setting.low is not None and setting.high is not None:
+            assert setting.low <= setting.default <= setting.high, key
+        if setting.choices:
+            assert setting.default in setting.choices, key
+
+
+def test_numbers_have_bounds_so_that_a_form_can_show_them() -> None:
+    for key, setting in settings.settings().items():
+        if setting.type in (int, float):
+            assert setting.low is not None and setting.high is not None, key
+
+
+def test_unknown_key_is_refused_with_the_nearest_name() -> None:
+    assert problems_of({"model": {"hiden_size": 64}}) == [
+        "unknown setting 'model.hiden_size' (did you mean 'model.hidden_size'?)"]
+    assert "did you mean 'training'" in problems_of({"trainig": {}})[0]
+
+
+def test_all_problems_are_listed_at_once() -> None:
+    found = problems_of({"model": {"num_heads": 0, "dropout": "much"}, "training": {"max_steps": 1.5}, "x": 1})
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("raw, word", [
+    ({"model": {"hidden_size": 65, "num_heads": 8}}, "divide"),
+    ({"training": {"warmup_steps": 20, "max_steps": 10}}, "exceeds"),
+    ({"data": {"chunk_tokens": 8, "chunk_overlap": 8}}, "smaller"),
+    ({"data": {"val_fraction": 0.6, "test_fraction": 0.6}}, "nothing to train on"),
+    ({"data": {"stride": 4096}}, "skipped"),
+    ({"data": {"min_chars": 9, "max_chars": 5}}, "exceeds"),
+    ({"training": {"batch_size": 65536, "gradient_accumulation_steps": 65536}}, "million"),
+])
+def test_contradictions_name_both_settings(raw: dict[str, object], word: str) -> None:
+    (problem,) = problems_of(raw)
+    assert word in problem
+    section = next(iter(raw))
+    assert problem.count(f"{section}.") >= 2 or "model." in problem
+
+
+@pytest.mark.parametrize("value", [True, "many", None, float("nan"), float("inf"), [3], 2.5, -1, 10**30])
+def test_nonsense_is_no_whole_number(value: object) -> None:
+    assert problems_of({"model": {"num_layers": value}})
+
+
+def test_a_number_written_as_yaml_1_1_reads_it_still_counts() -> None:
+    assert yaml.safe_load("6e-4") == "6e-4"  # the trap
+    assert Config.from_dict({"training": {"learning_rate": "6e-4"}}).training.learning_rate == 6e-4
+
+
+def test_what_is_saved_loads_as_the_same(tmp_path: Path) -> None:
+    config = Config().replace({"sampling.prompts": ["KING: \n", "#ü: 'x'"], "training.learning_rate": 1e-7})
+    config.save(tmp_path / "config.yaml")
+    assert settings.load(tmp_path / "config.yaml") == config
+
+
+@given(st.text(), st.text())
+@hypothesis.settings(deadline=None)  # the machine's load is no law
+def test_any_text_survives_yaml(name: str, prompt: str) -> None:
+    config = Config.from_dict({"name": name, "sampling": {"prompts": [prompt]}})
+    assert Config.from_dict(yaml.safe_load(settings.to_yaml(config))) == config
+
+
+def test_overrides_are_typed_and_checked(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("model:\n  num_layers: 3\n")
+    config = settings.load(tmp_path / "c.yaml", overrides=["model.dropout=0", "model.tie_weights=false",
+                                                           "tokenizer.name=bpe:512", "training.learning_rate=1e-3"])
+    assert (config.model.num_layers, config.model.dropout, config.model.tie_weights) == (3, 0.0, False)
+    assert config.tokenizer.name == "bpe:512" and config.training.learning_rate == 1e-3
+    with pytest.raises(ConfigError) as caught:
+        settings.parse_overrides(["model.dropot=1", "nothing", "x=1"])
+    assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize("content, word", [("- 1\n", "no settings"), ("a: [1", "line"), ("model: 3", "group")])
+def test_a_file_that_is_no_configuration_is_refused_in_a_sentence(tmp_path: Path, content: str, word: str) -> None:
+    (tmp_path / "c.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=word):
+        settings.load(tmp_path / "c.yaml")
+
+
+def test_a_missing_file_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings.load(tmp_path / "none.yaml")
+    assert caught.value.remedy
+
+
+def test_a_file_can_run_no_code(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("model: !!python/object/apply:os.system ['touch pwned']\n")
+    with pytest.raises(ConfigError):
+        settings.load(tmp_path / "c.yaml")
+
+
+def test_deep_merge_changes_neither_side() -> None:
+    base, over = {"a": {"b": 1, "c": 2}}, {"a": {"c": 3}}
+    assert settings.deep_merge(base, over) == {"a": {"b": 1, "c": 3}}
+    assert base == {"a": {"b": 1, "c": 2}} and over == {"a": {"c": 3}}

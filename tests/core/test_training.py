@@ -1,0 +1,398 @@
+"""Training: exact, resumable, recorded. Everything here runs the real loop on the tiny model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from atlas_core import jobs, runs
+from atlas_core.config import Config, Sampling, Training
+from atlas_core.control import Control
+from atlas_core.errors import AtlasError, CheckpointError, DataError, NumericsError
+from atlas_core.events import (
+    CheckpointSaved,
+    EpochDone,
+    EvalDone,
+    Event,
+    Finished,
+    Generated,
+    RunStarted,
+    SampleDrawn,
+    StateChanged,
+    StepDone,
+)
+from atlas_core.model.gpt import AtlasLM
+from atlas_core.training import checkpoint
+from atlas_core.training.optim import build_optimizer, learning_rate
+from tests import tiny
+
+
+def losses(events: list[Event]) -> list[float]:
+    return [event.loss for event in events if isinstance(event, StepDone)]
+
+
+def train(dataset: Path, run: Path, config: Config | None = None, *, control: Control | None = None,
+          resume: Path | None = None) -> list[Event]:
+    return tiny.drain(jobs.train(config or tiny.config(), dataset, run, control or Control(), resume=resume))
+
+
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load(path)["model"]
+
+
+# ---- the story of a run ---------------------------------------------------------------------------------
+
+
+def test_a_run_tells_its_story_in_order(dataset: Path, tmp_path: Path) -> None:
+    events = train(dataset, tmp_path / "run")
+    assert isinstance(events[0], RunStarted) and isinstance(events[-1], Finished)
+    assert events[-1].reason == "done"
+    assert [e.step for e in events if isinstance(e, StepDone)] == list(range(1, 13))
+    assert [e.step for e in events if isinstance(e, EvalDone)] == [5, 10, 12]
+    assert [e.step for e in events if isinstance(e, SampleDrawn)] == [0, 6, 12]
+    saved = [(e.kind, e.step) for e in events if isinstance(e, CheckpointSaved)]
+    assert ("step", 4) in saved and ("best", 5) in saved and saved[-1] == ("step", 12)
+
+
+def test_the_loss_falls_from_that_of_a_guess(dataset: Path, tmp_path: Path) -> None:
+    found = losses(train(dataset, tmp_path / "run", tiny.config(training__max_steps=60)))
+    assert found[0] == pytest.approx(math.log(300), abs=0.5)
+    assert found[-1] < found[0] - 2
+
+
+def test_the_losses_are_these_to_the_last_digit(dataset: Path, tmp_path: Path) -> None:
+    """A change that moves a number must be one that was meant to. (In fp32; processors differ in the last digit.)"""
+    found = losses(train(dataset, tmp_path / "run", tiny.config(training__max_steps=5)))
+    assert found == pytest.approx(GOLDEN, rel=1e-5)
+
+
+GOLDEN = [5.68857479095459, 5.640888214111328, 5.55199670791626, 5.457131385803223, 5.32368803024292]
+
+
+def test_two_runs_of_one_seed_are_the_same_and_another_seed_is_not(dataset: Path, tmp_path: Path) -> None:
+    first = losses(train(dataset, tmp_path / "a"))
+    assert losses(train(dataset, tmp_path / "b")) == first
+    assert losses(train(dataset, tmp_path / "c", tiny.config(training__seed=1))) != first
+
+
+def test_accumulation_is_the_same_mathematics_as_a_larger_batch(dataset: Path, tmp_path: Path) -> None:
+    one = train(dataset, tmp_path / "a", tiny.config(
+        model__dropout=0.0, training__batch_size=8, training__gradient_accumulation_steps=1))
+    four = train(dataset, tmp_path / "b", tiny.config(
+        model__dropout=0.0, training__batch_size=2, training__gradient_accumulation_steps=4))
+    assert losses(one) == pytest.approx(losses(four), rel=1e-4)
+
+
+def test_gradient_checkpointing_changes_no_loss(dataset: Path, tmp_path: Path) -> None:
+    plain = losses(train(dataset, tmp_path / "a"))
+    saved = losses(train(dataset, tmp_path / "b", tiny.config(training__gradient_checkpointing=True)))
+    assert saved == pytest.approx(plain, rel=1e-6)
+
+
+def test_bf16_learns_like_fp32(dataset: Path, tmp_path: Path) -> None:
+    fp32 = losses(train(dataset, tmp_path / "a"))
+    bf16 = losses(train(dataset, tmp_path / "b", tiny.config(training__precision="bf16")))
+    assert bf16 == pytest.approx(fp32, abs=0.05)
+
+
+def test_epochs_end_with_a_summary_a_validation_and_a_checkpoint(dataset: Path, tmp_path: Path) -> None:
+    config = tiny.config(training__max_steps=60, checkpointing__keep_epochs=1)
+    events = train(dataset, tmp_path / "run", config)
+    ends = [e for e in events if isinstance(e, EpochDone)]
+    assert ends and [e.epoch for e in ends] == list(range(1, len(ends) + 1))
+    within = [e.loss for e in events if isinstance(e, StepDone) and e.step <= ends[0].step]
+    assert ends[0].mean_loss == pytest.approx(sum(within) / len(within))
+    kept = [info for info in runs.checkpoints(tmp_path / "run") if info.kind == "epoch"]
+    assert [info.path.name for info in kept] == [f"atlas_epoch_{ends[-1].epoch}_step_{ends[-1].step}.pt"]
+
+
+# ---- resume ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stop_at", [1, 5, 7])
+def test_resume_continues_the_same_losses_and_weights(dataset: Path, tmp_path: Path, stop_at: int) -> None:
+    whole = train(dataset, tmp_path / "whole")
+    control, events = Control(), []
+    for event in jobs.train(tiny.config(), dataset, tmp_path / "run", control):
+        events.append(event)
+        if isinstance(event, StepDone) and event.step == stop_at:
+            control.stop()
+    assert isinstance(events[-1], Finished) and events[-1].reason == "stopped"
+    last = runs.newest(tmp_path / "run")
+    assert last is not None and last.step == stop_at
+    rest = train(dataset, tmp_path / "run", resume=last.path)
+    assert losses(events) + losses(rest) == losses(whole)
+    end = "checkpoints/atlas_step_12.pt"
+    one, other = weights_of(tmp_path / "whole" / end), weights_of(tmp_path / "run" / end)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_abandoned_without_a_word_goes_on_from_its_last_checkpoint(dataset: Path, tmp_path: Path) -> None:
+    whole = losses(train(dataset, tmp_path / "whole"))
+    abandoned = jobs.train(tiny.config(), dataset, tmp_path / "run", Control())
+    for event in abandoned:
+        if isinstance(event, StepDone) and event.step == 7:
+            break
+    abandoned.close()  # type: ignore[attr-defined]
+    last = runs.newest(tmp_path / "run")
+    assert last is not None and last.step in (4, 5)
+    train(dataset, tmp_path / "run", resume=last.path)
+    curve = [json.loads(line) for line in (tmp_path / "run" / runs.METRICS_FILE).read_text().splitlines()]
+    assert [c["step"] for c in curve if c["event"] == "step"] == list(range(1, 13))
+    assert [c["loss"] for c in curve if c["event"] == "step"] == whole
+
+
+def test_chatting_while_paused_disturbs_nothing(dataset: Path, tmp_path: Path) -> None:
+    whole = losses(train(dataset, tmp_path / "whole"))
+    control, events, texts = Control(), [], 0
+    for event in jobs.train(tiny.config(), dataset, tmp_path / "run", control):
+        events.append(event)
+        if isinstance(event, StepDone) and event.step == 3:
+            control.pause()
+            control.sample("the king", Sampling(max_new_tokens=5, seed=3))
+        if isinstance(event, Generated):
+            texts += 1
+            control.resume()
+    assert texts == 1
+    assert [e.state for e in events if isinstance(e, StateChanged)] == ["paused", "running"]
+    assert losses(events) == whole
+
+
+def test_resume_refuses_another_network_or_another_text(dataset: Path, tmp_path: Path) -> None:
+    train(dataset, tmp_path / "run", tiny.config(training__max_steps=4))
+    last = runs.resolve(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="another network"):
+        train(dataset, tmp_path / "run", tiny.config(model__num_layers=1), resume=last)
+    other = tiny.make_dataset(tmp_path, tiny.config(data__split_seed=5))
+    with pytest.raises(CheckpointError, match="dataset"):
+        train(other, tmp_path / "run", resume=last)
+
+
+def test_a_finished_run_can_be_extended(dataset: Path, tmp_path: Path) -> None:
+    config = tiny.config(training__scheduler_type="constant")
+    whole = losses(train(dataset, tmp_path / "whole", config))
+    short = config.replace({"training.max_steps": 8})
+    first = losses(train(dataset, tmp_path / "run", short))
+    assert first + losses(train(dataset, tmp_path / "run", config, resume=runs.resolve(tmp_path / "run"))) == whole
+
+
+def test_starting_fresh_never_touches_an_older_run(dataset: Path, tmp_path: Path) -> None:
+    train(dataset, tmp_path / "run")
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    with pytest.raises(CheckpointError, match="earlier run"):
+        train(dataset, tmp_path / "run")
+    assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
+
+
+# ---- checkpoints ----------------------------------------------------------------------------------------
+
+
+def test_only_the_last_checkpoints_are_kept_and_the_best_always(dataset: Path, tmp_path: Path) -> None:
+    train(dataset, tmp_path / "run", tiny.config(training__max_steps=20, checkpointing__save_interval=2,
+                                                 checkpointing__keep_checkpoints=2))
+    kept = runs.checkpoints(tmp_path / "run")
+    assert [i.step for i in kept if i.kind == "step"] == [18, 20]
+    assert runs.best(tmp_path / "run") is not None
+    assert not list((tmp_path / "run" / runs.CHECKPOINTS_FOLDER).glob(".*"))
+
+
+def test_the_best_checkpoint_has_the_lowest_validation_loss(dataset: Path, tmp_path: Path) -> None:
+    events = train(dataset, tmp_path / "run", tiny.config(training__max_steps=20))
+    lowest = min((e for e in events if isinstance(e, EvalDone)), key=lambda e: e.val_loss)
+    best = runs.best(tmp_path / "run")
+    assert best is not None and (best.step, best.val_loss) == (lowest.step, lowest.val_loss)
+
+
+def test_a_checkpoint_without_its_sidecar_does_not_count(dataset: Path, tmp_path: Path) -> None:
+    train(dataset, tmp_path / "run")
+    last = runs.resolve(tmp_path / "run")
+    runs.sidecar(last).unlink()
+    assert runs.resolve(tmp_path / "run") != last
+
+
+def test_a_damaged_checkpoint_is_refused_before_it_is_used(dataset: Path, tmp_path: Path) -> None:
+    train(dataset, tmp_path / "run")
+    last = runs.resolve(tmp_path / "run")
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        train(dataset, tmp_path / "run", tiny.config(training__max_steps=20), resume=last)
+
+
+class Trap:
+    """What a hostile pickle would hold."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("code ran",)
+
+
+def test_opening_a_strangers_file_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"model": Trap()}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError):
+        checkpoint.load(tmp_path / "x.pt")
+    assert "code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip", b"\x00" * 1000])
+def test_what_is_no_checkpoint_gets_a_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load(tmp_path / "x.pt")
+    assert caught.value.remedy
+
+
+def test_a_foreign_checkpoint_gets_a_sentence(tmp_path: Path) -> None:
+    torch.save({"weights": torch.zeros(3)}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="Atlas Studio"):
+        checkpoint.load(tmp_path / "x.pt")
+
+
+def test_inference_needs_nothing_but_the_file(dataset: Path, tmp_path: Path) -> None:
+    train(dataset, tmp_path / "run")
+    alone = tmp_path / "elsewhere.pt"
+    alone.write_bytes(runs.resolve(tmp_path / "run").read_bytes())
+    loaded = checkpoint.load_model(alone)
+    assert loaded.step == 12 and not loaded.model.training
+    assert loaded.tokenizer.decode(loaded.tokenizer.encode("sweet sorrow")) == "sweet sorrow"
+    assert loaded.config.model == dataclasses.replace(tiny.config().model, vocab_size=loaded.tokenizer.n_vocab)
+
+
+# ---- failures -------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number_stops_before_the_weights_and_keeps_them(dataset: Path, tmp_path: Path) -> None:
+    events = []
+    with pytest.raises(NumericsError):
+        for event in jobs.train(tiny.config(), dataset, tmp_path / "run", Control()):
+            events.append(event)
+            if isinstance(event, StepDone) and event.step == 2:
+                _poison_next_loss()
+    saved = [info for info in runs.checkpoints(tmp_path / "run") if info.kind == "emergency"]
+    assert [info.step for info in saved] == [2]
+    assert all(bool(torch.isfinite(w).all()) for w in weights_of(saved[0].path).values())
+
+
+@pytest.fixture(autouse=True)
+def _cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AtlasLM, "loss", AtlasLM.loss)  # whatever a test did to it is undone
+
+
+def _poison_next_loss() -> None:
+    true_loss = AtlasLM.loss
+    AtlasLM.loss = lambda *args: true_loss(*args) * math.nan  # type: ignore[method-assign]
+
+
+def test_any_other_error_saves_an_emergency_checkpoint_and_is_told_unchanged(dataset: Path, tmp_path: Path) -> None:
+    def break_down(*_: object) -> torch.Tensor:
+        raise RuntimeError("the card fell off the bus")
+
+    with pytest.raises(RuntimeError, match="fell off"):
+        for event in jobs.train(tiny.config(), dataset, tmp_path / "run", Control()):
+            if isinstance(event, StepDone) and event.step == 3:
+                AtlasLM.loss = break_down  # type: ignore[method-assign]
+    newest = runs.newest(tmp_path / "run")
+    assert newest is not None and (newest.kind, newest.step) == ("emergency", 3)
+    assert "FAILED: RuntimeError: the card fell off the bus" in (tmp_path / "run" / runs.LOG_FILE).read_text()
+
+
+def test_a_context_longer_than_the_text_is_refused_with_a_remedy(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        train(dataset, tmp_path / "run", tiny.config(model__max_seq_len=100_000))
+    assert "max_seq_len" in caught.value.remedy
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unwritable_place_is_one_sentence(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(AtlasError, match="Cannot write"):
+        train(dataset, tmp_path / "file" / "run")
+
+
+# ---- records --------------------------------------------------------------------------------------------
+
+
+def test_the_log_tells_sessions_resumes_validations_and_the_end(dataset: Path, tmp_path: Path) -> None:
+    train(dataset, tmp_path / "run", tiny.config(training__max_steps=6))
+    train(dataset, tmp_path / "run", tiny.config(training__max_steps=60), resume=runs.resolve(tmp_path / "run"))
+    log = (tmp_path / "run" / runs.LOG_FILE).read_text()
+    for word in ("SESSION", "RESUMED from step 6", "system:", "device:", "model:", "dataset:", "VALIDATION",
+                 "best so far", "EPOCH", "FINISHED (done) at step 60/60", "ETA", "memory"):
+        assert word in log, word
+    assert log.count("SESSION") == 2
+
+
+def test_the_curve_holds_steps_and_validations_and_nothing_else(dataset: Path, tmp_path: Path) -> None:
+    train(dataset, tmp_path / "run")
+    kinds = [json.loads(line)["event"] for line in (tmp_path / "run" / runs.METRICS_FILE).read_text().splitlines()]
+    assert kinds.count("step") == 12 and kinds.count("eval") == 3 and len(kinds) == 15
+
+
+def test_tensorboard_files_open_in_tensorboard(dataset: Path, tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = train(dataset, tmp_path / "run", tiny.config(logging__tensorboard=True))
+    reader = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    reader.Reload()
+    assert [s.value for s in reader.Scalars("train/loss")] == pytest.approx(losses(events))
+    assert [s.step for s in reader.Scalars("val/loss")] == [5, 10, 12]
+
+
+# ---- the pure parts -------------------------------------------------------------------------------------
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_a_tenth() -> None:
+    for kind in ("cosine", "linear"):
+        t = Training(max_steps=100, warmup_steps=10, learning_rate=1.0, scheduler_type=kind)
+        rates = [learning_rate(step, t) for step in range(101)]
+        assert rates[0] == pytest.approx(0.1) and max(rates) == rates[9] == rates[10] == 1.0
+        assert rates[10:] == sorted(rates[10:], reverse=True)
+        assert rates[100] == pytest.approx(0.1) and rates[55] == pytest.approx(0.55)
+
+
+def test_a_constant_rate_stays_and_no_warm_up_starts_at_the_peak() -> None:
+    t = Training(max_steps=10, warmup_steps=0, learning_rate=0.5, scheduler_type="constant")
+    assert {learning_rate(step, t) for step in range(20)} == {0.5}
+
+
+def test_only_matrices_decay() -> None:
+    model = AtlasLM(tiny.config().model)
+    decayed, spared = build_optimizer(model, Training()).param_groups
+    assert decayed["weight_decay"] == 0.01 and spared["weight_decay"] == 0.0
+    assert all(p.dim() >= 2 for p in decayed["params"]) and all(p.dim() < 2 for p in spared["params"])
+    assert sum(p.numel() for g in (decayed, spared) for p in g["params"]) == model.count_parameters()
+
+
+def test_checkpoints_come_about_as_often_as_wished_once_the_speed_is_known() -> None:
+    from atlas_core.training.trainer import _Pace
+
+    config = tiny.config(training__max_steps=100_000, checkpointing__save_interval=500, checkpointing__save_minutes=10.0)
+    pace, saved = _Pace(config, first_step=0), []
+    for step in range(1, 3001):
+        if pace.saves(step, seconds=2.0 * step):  # two seconds a step: ten minutes are 300 steps
+            saved.append(step)
+            pace.saved_step = step
+    assert saved == list(range(301, 3001, 300)) or saved == list(range(300, 3001, 300))
+
+
+def test_evaluation_counts_every_token_once_and_leaves_the_model_training(dataset: Path) -> None:
+    from atlas_core.text.dataset import Dataset, Windows
+    from atlas_core.training.trainer import autocast, evaluate
+
+    data, config = Dataset.open(dataset), tiny.config(evaluation__eval_batches=10**6)
+    model = AtlasLM(dataclasses.replace(config.model, vocab_size=data.tokenizer.n_vocab)).train()
+    windows = Windows(data.tokens("val"), context=16)
+    before = torch.get_rng_state()
+    result = evaluate(model, data, windows, config, autocast(model.device, "fp32"))
+    assert model.training and torch.equal(torch.get_rng_state(), before)
+    model.eval()
+    with torch.no_grad():
+        per_window = [float(model.loss(torch.from_numpy(x), torch.from_numpy(y))) for x, y in windows.sequential(10**6)]
+    assert result.val_loss == pytest.approx(sum(per_window) / len(per_window), rel=1e-5)
+    assert result.tokens == 16 * len(per_window)
+    bits = result.val_loss / math.log(2) / data.bytes_per_token("val")
+    assert result.val_bits_per_byte == pytest.approx(bits)
