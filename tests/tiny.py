@@ -13,7 +13,7 @@ from atlas_core.config import Config
 from atlas_core.control import Control
 from atlas_core.events import Event
 
-WORDS = "the king and queen of night speak sweet sorrow to my lord, who answers: fair is foul.".split()
+TEXT = "the king and queen of night speak sweet sorrow to my lord, who answers: fair is foul."
 
 SETTINGS = {
     "model.vocab_size": 300, "model.max_seq_len": 16, "model.hidden_size": 32, "model.num_layers": 2,
@@ -39,7 +39,7 @@ def write_texts(folder: Path, *, documents: int = 12, words: int = 120) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     chance = random.Random(7)
     for number in range(documents):
-        text = " ".join(chance.choice(WORDS) for _ in range(words))
+        text = " ".join(chance.choice(TEXT.split()) for _ in range(words))
         (folder / f"play_{number:02}.txt").write_text(text.replace(": ", ":\n"), encoding="utf-8")
     return folder
 

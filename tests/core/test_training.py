@@ -370,7 +370,8 @@ def test_only_matrices_decay() -> None:
 def test_checkpoints_come_about_as_often_as_wished_once_the_speed_is_known() -> None:
     from atlas_core.training.trainer import _Pace
 
-    config = tiny.config(training__max_steps=100_000, checkpointing__save_interval=500, checkpointing__save_minutes=10.0)
+    config = tiny.config(training__max_steps=100_000, checkpointing__save_interval=500,
+                         checkpointing__save_minutes=10.0)
     pace, saved = _Pace(config, first_step=0), []
     for step in range(1, 3001):
         if pace.saves(step, seconds=2.0 * step):  # two seconds a step: ten minutes are 300 steps
