@@ -22,6 +22,7 @@ from atlas_gui.widgets.config_form import ConfigForm
 from atlas_gui.widgets.memory_bar import MemoryBar
 from atlas_gui.widgets.preset_card import VERDICT_ROLES, VERDICT_SIGNS, CardFacts
 from atlas_gui.widgets.preset_list import PresetList
+from atlas_gui.widgets.text_settings import vocabulary_size
 
 CARDS_WIDTH = 400
 TEXT_SECTIONS = ("data", "tokenizer")  # these are the Data tab's
@@ -154,11 +155,14 @@ class ModelTab(QWidget):
         self._show_config()
 
     def apply_changes(self, changes: Mapping[str, Any]) -> None:
-        """Take over settings made elsewhere, such as the Data tab's tokenizer; emits `config_changed` if any differ.
+        """Take over settings made elsewhere, such as the Data tab's; emits `config_changed` if any differ.
 
-        Raises `ConfigError` if they contradict the others.
+        A tokenizer of another size takes `model.vocab_size` along. Raises `ConfigError` if the settings
+        contradict the others.
         """
-        self._take_over(self.config().replace(changes))
+        size = vocabulary_size(changes.get("tokenizer.name", self.config().tokenizer.name))
+        along = {"model.vocab_size": size} if size else {}
+        self._take_over(self.config().replace({**along, **changes}))
 
     def set_machine(self, total_bytes: int, *, is_gpu: bool, name: str) -> None:
         """Memory to compare with, and whose it is."""

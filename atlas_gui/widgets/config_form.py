@@ -95,8 +95,8 @@ class ConfigForm(QWidget):
         self.search_edit.textChanged.connect(self._filter)
         self.advanced_check.toggled.connect(self._filter)
         for row in self._rows.values():
-            row.edited.connect(self._on_edited)
-            row.reset_requested.connect(lambda key: self._on_edited(key, self._original.get(key)))
+            row.edited.connect(self.edit)
+            row.reset_requested.connect(lambda key: self.edit(key, self._original.get(key)))
 
     def config(self) -> Config:
         """The last configuration in which everything agreed."""
@@ -124,8 +124,8 @@ class ConfigForm(QWidget):
         """Why the values on the screen cannot be used together; empty if they can."""
         return list(self._problems)
 
-    def _on_edited(self, key: str, value: Any) -> None:
-        """Take over everything that is pending; if that fails, at least this entry by itself."""
+    def edit(self, key: str, value: Any) -> None:
+        """Change one entry as the person does: with all that is pending or, if that fails, by itself."""
         self._pending[key] = value
         problems: list[str] = []
         before = self._config

@@ -56,7 +56,7 @@ class SettingEditor(QObject):
             return combo
         if s.type is bool:
             tick = QCheckBox(parent)
-            tick.clicked.connect(self.edited.emit)
+            tick.clicked.connect(lambda on: self.edited.emit(on))
             return tick
         if s.type in (int, float):
             assert s.low is not None and s.high is not None, f"{s.key} has no bounds"

@@ -1,0 +1,114 @@
+"""The place where text is dropped; once there is some, it becomes the list of it.
+
+It hands out paths and looks into none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PySide6.QtCore import QMimeData, QSize, Qt, Signal
+from PySide6.QtGui import (
+    QColor,
+    QDragEnterEvent,
+    QDragLeaveEvent,
+    QDropEvent,
+    QKeySequence,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QShortcut,
+)
+from PySide6.QtWidgets import QFrame, QLabel, QStackedWidget, QVBoxLayout, QWidget
+
+from atlas_core.text.sources import SourceEntry
+from atlas_gui import theme
+from atlas_gui.widgets.source_tree import SourceTree
+
+
+class DropZone(QFrame):
+    """Takes files and folders from outside; says which were dropped and which shall go."""
+
+    paths_dropped = Signal(list)
+    remove_requested = Signal(list)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("dropZone")
+        self.setAccessibleName("Text to learn from: drop files, folders or zip archives here")
+        self.setAcceptDrops(True)
+        self._hovered = False
+        self.tree = SourceTree()
+        self._more = QLabel("Drop more here, or press Delete to take a selected source off the list.")
+        self._more.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        theme.set_role(self._more, "muted")
+        self._pages = QStackedWidget()
+        self._pages.addWidget(self._build_invitation())
+        self._pages.addWidget(self.tree)
+        self._more.hide()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(*(theme.spacing,) * 4)
+        layout.addWidget(self._pages, 1)
+        layout.addWidget(self._more)
+        delete = QShortcut(QKeySequence(QKeySequence.StandardKey.Delete), self.tree)
+        delete.setContext(Qt.ShortcutContext.WidgetShortcut)
+        delete.activated.connect(lambda: self.remove_requested.emit(self.tree.selected_sources()))
+        theme.notifier.changed.connect(self.update)
+
+    def _build_invitation(self) -> QWidget:
+        page = QWidget()
+        picture = QLabel()
+        picture.setPixmap(theme.icon("tray-arrow-down", "muted").pixmap(QSize(48, 48)))
+        theme.notifier.changed.connect(
+            lambda: picture.setPixmap(theme.icon("tray-arrow-down", "muted").pixmap(QSize(48, 48))))
+        title = QLabel("Drop your text here")
+        theme.set_role(title, "title")
+        about = QLabel("Files (.txt, .md, .jsonl), folders or a .zip of them.\nOr begin with the sample text.")
+        theme.set_role(about, "muted")
+        column = QVBoxLayout(page)
+        column.addStretch(1)
+        for label in (picture, title, about):
+            label.setAlignment(Qt.AlignmentFlag.AlignCenter)
+            column.addWidget(label)
+        column.addStretch(1)
+        return page
+
+    def show_sources(self, sources: Sequence[Path], entries: Sequence[SourceEntry]) -> None:
+        self.tree.show_sources(sources, entries)
+        self._pages.setCurrentIndex(1 if sources else 0)
+        self._more.setVisible(bool(sources))
+        self.update()
+
+    def _hover(self, hovered: bool) -> None:
+        self._hovered = hovered
+        self.update()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if dropped_paths(event.mimeData()):
+            event.acceptProposedAction()
+            self._hover(True)
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        self._hover(False)
+        super().dragLeaveEvent(event)
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        self._hover(False)
+        event.acceptProposedAction()
+        self.paths_dropped.emit(dropped_paths(event.mimeData()))
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: ARG002 - everything is drawn anew
+        palette = theme.colors()
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        inviting = self._pages.currentIndex() == 0
+        line = Qt.PenStyle.DashLine if inviting or self._hovered else Qt.PenStyle.SolidLine
+        painter.setPen(QPen(QColor(palette.accent if self._hovered else palette.border), 2 if inviting else 1, line))
+        painter.setBrush(QColor(palette.hover if self._hovered else palette.panel))
+        painter.drawRoundedRect(self.rect().adjusted(1, 1, -2, -2), 8, 8)
+
+
+def dropped_paths(data: QMimeData) -> list[Path]:
+    """The local files and folders in what is being dragged."""
+    return [Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()]

@@ -1,0 +1,158 @@
+"""The Model tab: cards, the form behind them, memory against the machine."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QInputDialog, QLabel
+
+from atlas_core import config as settings
+from atlas_core import memory, presets
+from atlas_core.config import Config
+from atlas_gui.tabs.model import ModelTab
+from atlas_gui.widgets.command_line import train_command
+
+GIB = 2**30
+
+
+@pytest.fixture
+def tab(qtbot):
+    tab = ModelTab()
+    qtbot.addWidget(tab)
+    tab.set_presets(presets.all_presets(), selected="TINY")
+    tab.set_machine(8 * GIB, is_gpu=False, name="this computer")
+    tab.resize(1020, 660)
+    with qtbot.waitExposed(tab):
+        tab.show()
+    return tab
+
+
+def test_the_cards_are_the_presets_from_smallest_to_largest(tab):
+    assert tab.preset_list.names() == list(presets.all_presets())
+    assert tab.preset_list.selected() == "TINY"
+    assert tab.config() == presets.find("TINY").config
+
+
+def test_a_card_tells_computed_size_and_verdict(tab):
+    for name, preset in presets.all_presets().items():
+        need = memory.estimate(preset.config).total_bytes
+        assert memory.verdict(need, 8 * GIB) in tab.preset_list.card(name).accessibleName()
+
+
+def test_a_click_anywhere_on_a_card_chooses_it(tab, qtbot):
+    with qtbot.waitSignal(tab.config_changed) as signal:
+        qtbot.mouseClick(tab.preset_list.card("NANO"), Qt.MouseButton.LeftButton)
+    assert signal.args[0] == presets.find("NANO").config
+    assert tab.preset_list.selected() == "NANO"
+
+
+def test_arrow_keys_walk_through_the_cards(tab, qtbot):
+    card = tab.preset_list.card("TINY")
+    card.setFocus()
+    with qtbot.waitSignal(tab.config_changed) as signal:
+        qtbot.keyClick(card, Qt.Key.Key_Down)
+    assert signal.args[0].name == "SMALL"
+    assert tab.preset_list.card("SMALL").hasFocus()
+
+
+def test_the_memory_bar_moves_with_the_form(tab):
+    before = tab.memory_bar.total_bytes
+    tab.form.edit("training.batch_size", 64)
+    assert tab.memory_bar.total_bytes == memory.estimate(tab.config()).total_bytes > before
+
+
+def test_fit_is_offered_only_where_it_is_needed(tab, qtbot):
+    assert not tab.fit_button.isEnabled()
+    tab.form.edit("training.batch_size", 256)
+    assert "Too big" in tab.findChild(QLabel, "memoryVerdict").text()
+    with qtbot.waitSignal(tab.fit_requested):
+        qtbot.mouseClick(tab.fit_button, Qt.MouseButton.LeftButton)
+
+
+def test_reset_all_returns_to_the_preset(tab, qtbot):
+    tab.form.edit("model.num_layers", 4)
+    tab.form.edit("model.num_heads", 7)
+    with qtbot.waitSignal(tab.config_changed):
+        qtbot.mouseClick(tab.reset_all_button, Qt.MouseButton.LeftButton)
+    assert tab.config() == presets.find("TINY").config
+    assert tab.problems() == []
+
+
+def test_showing_a_configuration_emits_nothing_and_keeps_its_preset_as_the_original(tab, qtbot):
+    changed = presets.find("NANO").config.replace({"training.max_steps": 777})
+    with qtbot.assertNotEmitted(tab.config_changed):
+        tab.set_config(changed)
+    assert tab.preset_list.selected() == "NANO"
+    assert tab.form.changes() == {"training.max_steps": 777}
+
+
+def test_settings_from_elsewhere_are_laid_over_what_is_there(tab, qtbot):
+    tab.form.edit("model.num_layers", 4)
+    with qtbot.waitSignal(tab.config_changed) as signal:
+        tab.apply_changes({"tokenizer.name": "bpe:1024"})
+    assert signal.args[0].tokenizer.name == "bpe:1024"
+    assert signal.args[0].model.vocab_size == 1024
+    assert signal.args[0].model.num_layers == 4
+
+
+def test_a_configuration_of_no_preset_leaves_no_card_chosen(tab):
+    tab.set_config(Config(name="my-run"))
+    assert tab.preset_list.selected() == ""
+    assert tab.form.changes() == {}
+
+
+def test_epochs_follow_from_steps_and_text(tab):
+    assert tab.epochs() is None
+    tab.set_dataset_tokens(tab.config().tokens_per_step * 100)
+    assert tab.epochs() == tab.config().training.max_steps / 100
+
+
+def test_while_training_nothing_can_be_changed_and_that_is_said(tab, qtbot):
+    tab.set_enabled(False)
+    with qtbot.assertNotEmitted(tab.config_changed, wait=20):
+        qtbot.mouseClick(tab.preset_list.card("NANO"), Qt.MouseButton.LeftButton)
+    assert "Stop it to change them" in tab.findChild(QLabel, "modelNotice").text()
+    tab.set_enabled(True)
+    assert not tab.findChild(QLabel, "modelNotice").isVisible()
+
+
+def test_the_time_of_the_whole_run_is_told_only_for_the_measured_work(tab):
+    tab.set_seconds_per_step({"TINY": 3.6})
+    facts = tab.findChild(QLabel, "modelFacts")
+    assert "10\N{NARROW NO-BREAK SPACE}h" in facts.text()
+    tab.form.edit("model.num_layers", 4)
+    assert "about" not in facts.text()
+
+
+def test_the_copied_line_says_exactly_what_differs(tab, qtbot):
+    tab.set_command_line_context(Path("my data"), Path("run"))
+    tab.form.edit("training.max_steps", 777)
+    tab.form.edit("model.tie_weights", False)
+    qtbot.mouseClick(tab.command_line.copy_button, Qt.MouseButton.LeftButton)
+    words = shlex.split(QGuiApplication.clipboard().text())
+    assert words == ["atlas", "train", "--preset", "TINY", "--data", "my data", "--out", "run",
+                     "--set", "model.tie_weights=false", "--set", "training.max_steps=777"]
+
+
+def test_the_line_read_by_the_terminal_gives_the_same_configuration():
+    base = presets.find("NANO").config
+    changes = {"sampling.prompts": ("KING:\n", "a, b"), "training.learning_rate": 3e-5, "model.dropout": 0.2,
+               "tokenizer.name": "bpe:1024", "hardware.threads": 2, "sampling.stop": ("\n\n",)}
+    wanted = base.replace(changes)
+    words = shlex.split(train_command(wanted, base, dataset=None, run=None))
+    overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    path = presets.find("NANO").path
+    assert settings.load(path, overrides=overrides) == wanted
+
+
+def test_a_name_for_a_preset_is_asked_and_handed_out(tab, qtbot):
+    qtbot.mouseClick(tab.save_preset_button, Qt.MouseButton.LeftButton)
+    dialog = tab.findChild(QInputDialog)
+    dialog.setTextValue("  Mine ")
+    with qtbot.waitSignal(tab.save_preset_requested) as signal:
+        dialog.accept()
+    assert signal.args == ["Mine"]
