@@ -144,22 +144,17 @@ class Windows:
     """
 
     def __init__(self, tokens: np.ndarray, *, context: int, stride: int = 0, seed: int = 0) -> None:
+        if len(tokens) < 2:
+            raise DataError(f"The text has {len(tokens)} tokens, too few to learn from.", "Add more text.")
         if len(tokens) < context + 1:
             raise DataError(f"The text has {len(tokens)} tokens, too few for a window of {context} and its next token.",
-                            f"Lower model.max_seq_len to at most {max(0, len(tokens) - 1)} or add more text.")
+                            f"Lower model.max_seq_len to at most {len(tokens) - 1} or add more text.")
         self.tokens = tokens
         self.context = context
         self.stride = stride or context
         self.seed = seed
         self.count = -(-(len(tokens) - 1 - context) // self.stride) + 1
         self._order_of: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
-
-    @staticmethod
-    def for_validation(tokens: np.ndarray, *, context: int) -> Windows:
-        """Windows over validation text, shorter than `context` if the text is; see `sequential`."""
-        if len(tokens) < 2:
-            raise DataError("The dataset has no validation text.", "Prepare it again with data.val_fraction above 0.")
-        return Windows(tokens, context=min(context, len(tokens) - 1))
 
     def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets at positions `first` to `first + count` of the endless order.  # 2 x (count, T) int64"""
@@ -193,10 +188,11 @@ class Windows:
         return np.ascontiguousarray(rows[:, :-1]), np.ascontiguousarray(rows[:, 1:])
 
 
-def check_context(meta: Meta, context: int) -> None:
-    """Raises `DataError` if windows of `context` tokens would always run over the dataset's pieces."""
-    if meta.chunk_tokens and context > meta.chunk_tokens:
-        raise DataError(f"model.max_seq_len ({context}) exceeds the dataset's data.chunk_tokens ({meta.chunk_tokens}).",
+def check_context(dataset: Dataset, context: int) -> None:
+    """Raises `DataError` if windows of `context` tokens would always run over the ends of the dataset's pieces."""
+    chunk = dataset.meta.chunk_tokens
+    if chunk and context > chunk:
+        raise DataError(f"model.max_seq_len ({context}) exceeds the dataset's data.chunk_tokens ({chunk}).",
                         "Prepare the dataset again or lower model.max_seq_len.")
 
 

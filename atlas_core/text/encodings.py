@@ -63,5 +63,7 @@ def _guess(sample: bytes) -> str:
     whole = sum(not character.isascii() for character in tolerant) - damaged
     if whole > 4 * damaged:  # other encodings hardly ever form whole UTF-8 characters by chance
         return "utf-8"
-    best = charset_normalizer.from_bytes(sample, cp_isolation=_CANDIDATES).best()
+    # Lines of plain ASCII are the same in every candidate and would only water the evidence down.
+    telling = b"\n".join(line for line in sample.splitlines() if not line.isascii())
+    best = charset_normalizer.from_bytes(telling, cp_isolation=_CANDIDATES).best()
     return best.encoding if best else _LAST_RESORT

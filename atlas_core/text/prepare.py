@@ -13,7 +13,7 @@ import os
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -27,8 +27,9 @@ from atlas_core.events import Event, Notice, Prepared, Progress
 from atlas_core.paths import cannot_write, write_atomically
 from atlas_core.text import cuts, splits
 from atlas_core.text.cleaning import clean
-from atlas_core.text.dataset import META_NAME, Meta, is_dataset
+from atlas_core.text.dataset import META_NAME, Meta, Split, is_dataset
 from atlas_core.text.sources import ADD_TEXT, Document, documents, list_sources
+from atlas_core.text.splits import Part
 from atlas_core.text.token_files import DocumentFile, SplitFile, token_dtype
 from atlas_core.text.tokenizer import AtlasTokenizer, bpe_size, open_tokenizer, train_bpe
 
@@ -122,6 +123,10 @@ class _Meter:
             self._shown = self._done
             yield self.now()
 
+    def at_end(self) -> Progress:
+        """All done, with what was passed over after the last document."""
+        return Progress(self._total, self._total, "bytes", self._label)
+
     def now(self) -> Progress:
         return Progress(min(self._done, self._total), self._total, "bytes", self._label)
 
@@ -171,7 +176,7 @@ def _encode(job: _Job, tokenizer: AtlasTokenizer, encoded: DocumentFile) -> Iter
                 encoded.keep(document.digest())
             document = _Whole()
         yield from meter.add(piece.bytes)
-    yield meter.now()
+    yield meter.at_end()
     for skip in job.skips():
         yield Notice(_skip_sentence(**skip), "warning")
 
@@ -210,7 +215,7 @@ class _Whole:
 def _deal(
     job: _Job, tokenizer: AtlasTokenizer, encoded: DocumentFile, folder: Path, *, name: str
 ) -> Generator[Event, None, Meta]:
-    """Write the splits, each document followed by EOS, and describe them."""
+    """Write the splits to `folder`, and describe them."""
     data = job.config.data
     kept = encoded.firsts()
     lengths = encoded.lengths()
@@ -222,25 +227,12 @@ def _deal(
     lengths = lengths[kept]
     _check_enough(int(lengths.sum()), job)
     assigned = splits.by_documents(lengths, data)
-    parts = splits.whole_parts(lengths, assigned) if assigned else splits.tail_parts(lengths, data)
+    dealt = splits.whole_parts(lengths, assigned) if assigned else splits.tail_parts(lengths, data)
     if not assigned:
-        yield Notice("There are too few documents to keep whole ones aside, so the end of each one is kept for "
-                     "validation.")
-    with ExitStack() as stack:
-        files = {split: stack.enter_context(closing(SplitFile(folder, split, tokenizer)))
-                 for split in ("train", *splits.wanted(data))}
-        for part in parts:
-            if job.control.stopping:
-                raise _Stopped
-            for chunk in splits.chunks(part, tokens=data.chunk_tokens, overlap=data.chunk_overlap):
-                file = files[chunk.split]
-                if job.config.tokenizer.add_bos:
-                    file.add([tokenizer.bos_id])
-                file.copy(encoded, int(kept[chunk.document]), chunk.start, chunk.stop)
-                file.add([tokenizer.eos_id])
-                file.end_document()
-        held = {split: file.finish() for split, file in files.items()}
-        fingerprint = hashlib.sha256(b"".join(file.digest() for file in files.values())).hexdigest()
+        yield Notice("There are too few documents to keep whole ones aside, so the end of each one is kept aside.")
+    # Documents are numbered without the twins from here on; the file still holds them.
+    parts = (dataclasses.replace(part, document=int(kept[part.document])) for part in dealt)
+    held, fingerprint = _write_splits(job, tokenizer, encoded, parts, folder)
     context = job.config.model.max_seq_len
     if held["train"].tokens <= context:
         yield Notice(f"The training text has {held['train'].tokens} tokens, fewer than one window of {context}: lower "
@@ -262,6 +254,29 @@ def _deal(
         settings={"data": dataclasses.asdict(data), "tokenizer": dataclasses.asdict(job.config.tokenizer)},
         fingerprint=fingerprint,
     )
+
+
+def _write_splits(
+    job: _Job, tokenizer: AtlasTokenizer, encoded: DocumentFile, parts: Iterable[Part], folder: Path
+) -> tuple[dict[str, Split], str]:
+    """Write each part, in chunks if asked for, each followed by EOS. Returns what was written and its fingerprint."""
+    data = job.config.data
+    before = [tokenizer.bos_id] if job.config.tokenizer.add_bos else []
+    with ExitStack() as stack:
+        files = {split: stack.enter_context(closing(SplitFile(folder, split, tokenizer)))
+                 for split in ("train", *splits.wanted(data))}
+        for part in parts:
+            if job.control.stopping:
+                raise _Stopped
+            for chunk in splits.chunks(part, tokens=data.chunk_tokens, overlap=data.chunk_overlap):
+                file = files[chunk.split]
+                file.add(before)
+                file.copy(encoded, chunk.document, chunk.start, chunk.stop)
+                file.add([tokenizer.eos_id])
+                file.end_document()
+        held = {split: file.finish() for split, file in files.items()}
+        digests = b"".join(file.digest() for file in files.values())
+    return held, hashlib.sha256(digests).hexdigest()
 
 
 # ---- sentences and moves --------------------------------------------------------------------------

@@ -5,6 +5,7 @@ Says of everything that it does not read why. Not here: cleaning, tokens, and wh
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import os
@@ -259,16 +260,18 @@ def _pieces(stream: io.TextIOBase) -> Iterator[tuple[str, bool]]:
 
 def _line_documents(found: _Found, text_field: str, on_skip: OnSkip) -> Iterator[Document]:
     name = found.entry.name
+    passed_over = 0
     with found.open() as stream:
         for number, (line, size) in enumerate(_lines(stream), start=1):
             place = f"{name} line {number}"
-            if line is None:
-                on_skip(place, "a line longer than 64 MiB")
-            elif line.strip(b" \t\r\n\xef\xbb\xbf"):
-                text, reason = _field(line, text_field)
+            text, reason = _field(line, text_field)
+            if text is None:
+                passed_over += size
                 if reason:
                     on_skip(place, reason)
-                yield Document(place, text, False, size)
+            else:
+                yield Document(place, text, bytes=passed_over + size)
+                passed_over = 0
 
 
 def _lines(stream: BinaryIO) -> Iterator[tuple[bytes | None, int]]:
@@ -281,15 +284,20 @@ def _lines(stream: BinaryIO) -> Iterator[tuple[bytes | None, int]]:
         yield (line if whole else None), size
 
 
-def _field(line: bytes, text_field: str) -> tuple[str, str]:
-    """The text in one line of .jsonl, and the reason if there is none."""
+def _field(line: bytes | None, text_field: str) -> tuple[str | None, str]:
+    """The text in one line of .jsonl, or None and the reason; an empty line needs none."""
+    if line is None:
+        return None, "lines longer than 64 MiB"
+    content = line.removeprefix(codecs.BOM_UTF8).strip()
+    if not content:
+        return None, ""
     try:
-        row = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
+        row = json.loads(content)
     except (ValueError, RecursionError):  # no JSON, no Unicode, or nested without end
-        return "", "lines that are not JSON"
+        return None, "lines that are not JSON"
     text = row.get(text_field) if isinstance(row, dict) else None
     if not isinstance(text, str):
-        return "", f"lines without a text in the field '{text_field}'"
+        return None, f"lines without a text in the field '{text_field}'"
     # JSON may spell half a surrogate pair, which no encoding can hold.
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return whole.replace("\r\n", "\n").replace("\r", "\n"), ""
