@@ -189,9 +189,10 @@ class DataTab(QWidget):
         """Show what was found in the sources: what will be read, and what not and why."""
         self._show_sources(entries)
 
-    def set_config(self, config: Config) -> None:
-        """Show the text settings of `config`. Emits nothing."""
-        self.form.set_config(config)
+    def set_config(self, config: Config, *, original: Config | None = None) -> None:
+        """Show the text settings of `config`; dots mark what differs from `original`. Emits nothing."""
+        if config != self.form.config():  # else an entry that still contradicts another would be lost
+            self.form.set_config(config, original=original)
         self.text_settings.show_config(config)
         self.dataset_view.histogram.set_context(config.model.max_seq_len)
 

@@ -142,12 +142,21 @@ class ModelTab(QWidget):
         self.preset_list.set_names(self._presets)
         self._show_cards()
         if selected in self._presets:
-            self.set_config(self._presets[selected].config)
+            self._show(self._presets[selected].config)
         else:
             self.preset_list.select(self.config().name)
 
     def set_config(self, config: Config) -> None:
         """Show `config`, and choose the card of its name if there is one. Emits nothing."""
+        if config != self.config():  # else an entry that still contradicts another would be lost
+            self._show(config)
+        self.preset_list.select(config.name)
+
+    def original(self) -> Config:
+        """The preset behind the settings, or the configuration that was set where there is none."""
+        return self._original
+
+    def _show(self, config: Config) -> None:
         preset = self._presets.get(config.name)
         self._original = preset.config if preset else config
         self.preset_list.select(config.name)
@@ -199,7 +208,7 @@ class ModelTab(QWidget):
 
     def _take_over(self, config: Config) -> None:
         before = self.config()
-        self.set_config(config)
+        self._show(config)
         if config != before:
             self.config_changed.emit(config)
 

@@ -13,7 +13,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtGui import QValidator, QWheelEvent
 from PySide6.QtWidgets import QAbstractSpinBox, QWidget
 
-GAP = "\N{NARROW NO-BREAK SPACE}"  # between groups of three digits
+from atlas_gui import format
 
 
 class NumberSpin(QAbstractSpinBox):
@@ -114,7 +114,7 @@ class NumberSpin(QAbstractSpinBox):
 def with_gaps(value: float) -> str:
     """`10000` as "10 000"; fractions at their shortest, small ones with an exponent."""
     if isinstance(value, int):
-        return f"{value:,}".replace(",", GAP)
+        return format.count(value)
     return repr(value) if value == 0 or abs(value) >= 1e-4 else f"{value:g}"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from PySide6.QtCore import QPoint, QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QLabel, QRadioButton, QSizePolicy, QWidget
 
 from atlas_gui import format, theme
@@ -100,10 +100,15 @@ class PresetCard(QRadioButton):
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.drawRoundedRect(frame.adjusted(3, 3, -3, -3), 6, 6)
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.updateGeometry()  # the character may need another number of lines
+
     def sizeHint(self) -> QSize:
+        """As high as the layout needs at this width; a button would ask for the height of its own text."""
         layout = self.layout()
-        return layout.sizeHint() if layout else QSize()
+        assert layout is not None, "built in the constructor"
+        return QSize(layout.minimumSize().width(), layout.totalHeightForWidth(self.width()))
 
     def minimumSizeHint(self) -> QSize:
-        layout = self.layout()
-        return layout.minimumSize() if layout else QSize()
+        return self.sizeHint()

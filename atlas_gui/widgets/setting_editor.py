@@ -56,7 +56,7 @@ class SettingEditor(QObject):
             return combo
         if s.type is bool:
             tick = QCheckBox(parent)
-            tick.clicked.connect(lambda on: self.edited.emit(on))
+            tick.clicked.connect(self._on_ticked)
             return tick
         if s.type in (int, float):
             assert s.low is not None and s.high is not None, f"{s.key} has no bounds"
@@ -68,6 +68,9 @@ class SettingEditor(QObject):
         line.setPlaceholderText("texts, separated by |" if s.type is tuple else "")
         line.textEdited.connect(lambda text: self.edited.emit(self._from_text(text)))
         return line
+
+    def _on_ticked(self, on: bool) -> None:
+        self.edited.emit(on)
 
     def _from_text(self, text: str) -> Any:
         if self.setting.type is not tuple:

@@ -5,20 +5,36 @@ Opens nothing: it groups the entries that it is given.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtGui import QBrush, QColor
-from PySide6.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
+from PySide6.QtWidgets import (
+    QHeaderView,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QWidget,
+)
 
 from atlas_core.text.sources import SourceEntry
 from atlas_gui import format, theme
 
 SHOWN_ENTRIES = 300  # of one source; an archive may hold a hundred thousand
 KINDS = {"text": "text", "lines": "one document a line", "other": "other"}
-KIND_WIDTH = 150  # pixels
+KIND_WIDTH = 200  # pixels
 SOURCE_ROLE = Qt.ItemDataRole.UserRole
+
+
+class _PathDelegate(QStyledItemDelegate):
+    """Shortens a path in its middle: the name of the file is at its end."""
+
+    def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> None:
+        super().initStyleOption(option, index)
+        option.textElideMode = Qt.TextElideMode.ElideMiddle
 
 
 class SourceTree(QTreeWidget):
@@ -32,13 +48,13 @@ class SourceTree(QTreeWidget):
         self.setSelectionMode(QTreeWidget.SelectionMode.ExtendedSelection)
         self.setUniformRowHeights(True)
         self.setFrameShape(QTreeWidget.Shape.NoFrame)
+        self.setItemDelegateForColumn(0, _PathDelegate(self))
         header = self.header()
         header.setStretchLastSection(False)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(2, QHeaderView.ResizeMode.Fixed)  # a long reason must not squeeze the names
         header.resizeSection(2, KIND_WIDTH)
-        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self._sources: list[Path] = []
         self._entries: list[SourceEntry] = []
         theme.notifier.changed.connect(self._fill)
@@ -77,14 +93,15 @@ class SourceTree(QTreeWidget):
         item = QTreeWidgetItem([source.name, format.size(sum(e.bytes for e in kept)), said] if entries else
                                [source.name, format.DASH, "looking inside …"])
         item.setTextAlignment(1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        shared = posixpath.commonpath([posixpath.dirname(entry.name.rstrip("/")) for entry in entries]) if entries else ""
         for entry in (left_out + kept)[:SHOWN_ENTRIES]:
-            item.addChild(self._entry_item(entry))
+            item.addChild(self._entry_item(entry, below=shared))
         if len(entries) > SHOWN_ENTRIES:
             item.addChild(QTreeWidgetItem([f"… and {format.count(len(entries) - SHOWN_ENTRIES)} more"]))
         return item
 
-    def _entry_item(self, entry: SourceEntry) -> QTreeWidgetItem:
-        name = entry.name.partition("/")[2] or entry.name
+    def _entry_item(self, entry: SourceEntry, *, below: str = "") -> QTreeWidgetItem:
+        name = posixpath.relpath(entry.name, below) if below else entry.name
         item = QTreeWidgetItem([name, format.size(entry.bytes), KINDS.get(entry.kind, entry.kind)])
         item.setTextAlignment(1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         item.setToolTip(0, entry.name)

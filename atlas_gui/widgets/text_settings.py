@@ -85,7 +85,8 @@ class TextSettings(QWidget):
         """Say beside each switch what it did; `cleaned` counts characters, as `meta.json` does."""
         for key, (text, kinds) in SWITCHES.items():
             number = sum(cleaned.get(kind, 0) for kind in kinds)
-            self.switches[key].setText(f"{text}: {format.count(number)} done" if cleaned else text)
+            told = f"{format.count(number)} characters" if number else "nothing to do"
+            self.switches[key].setText(f"{text}: {told}" if cleaned else text)
 
 
 def tokenizer_label(name: str) -> str:

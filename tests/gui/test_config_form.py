@@ -105,6 +105,13 @@ def test_an_unrelated_entry_is_taken_while_others_contradict(form, qtbot):
     assert form.problems() == ["model.num_heads (7) must divide model.hidden_size (512)"]
 
 
+def test_showing_another_configuration_drops_what_contradicted(form, qtbot):
+    type_into(qtbot, editor(form, "model.num_heads"), "7")
+    form.set_config(Config())
+    assert form.problems() == []
+    assert editor(form, "model.num_heads").value() == 8
+
+
 def test_reset_takes_a_changed_entry_back_to_the_original(form, qtbot):
     original = Config()
     form.set_config(original.replace({"model.num_layers": 3}), original=original)
@@ -167,7 +174,8 @@ def test_a_line_of_texts_reads_back_as_it_was(texts):
     assert split_texts(join_texts(texts)) == texts
 
 
-@pytest.mark.parametrize(("start", "steps", "end"), [(495, 1, 500), (42, 1, 43), (1200, -1, 1100), (0, -1, 0), (10, 1, 11)])
+@pytest.mark.parametrize(("start", "steps", "end"),
+                         [(495, 1, 500), (42, 1, 43), (1200, -1, 1100), (0, -1, 0), (10, 1, 11)])
 def test_whole_numbers_step_by_round_amounts(qtbot, start, steps, end):
     spin = NumberSpin(0, 10**9, whole=True)
     qtbot.addWidget(spin)

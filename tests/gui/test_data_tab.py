@@ -91,6 +91,17 @@ def test_what_is_skipped_is_listed_first_with_its_reason(tab, archive):
     assert item.child(0).text(2) == "skipped: .png files are not read"
 
 
+def test_entries_are_named_from_the_folder_that_they_share(tab, tmp_path):
+    path = tmp_path / "wiki.zip"
+    with zipfile.ZipFile(path, "w") as content:
+        for name in ("top/a/one.txt", "top/b/two.txt"):
+            content.writestr(name, "words")
+    tab.set_sources([path])
+    tab.set_entries(list_sources([path]))
+    item = tab.drop_zone.tree.topLevelItem(0)
+    assert [item.child(i).text(0) for i in range(2)] == ["a/one.txt", "b/two.txt"]
+
+
 def test_a_file_that_is_not_read_says_so_on_its_own_line(tab, tmp_path):
     path = tmp_path / "photo.png"
     path.write_bytes(b"\x89PNG")
@@ -175,7 +186,7 @@ def test_a_dataset_is_shown_with_its_own_numbers(tab, dataset):
     assert "bpe:300" in tab.summary_label.text()
     tab.set_epochs(2.25)
     assert "2.2" in [label.text() for label in tab.dataset_view.findChildren(QLabel)]
-    assert tab.text_settings.switches["data.clean_control"].text().endswith("60 done")
+    assert tab.text_settings.switches["data.clean_control"].text().endswith(": 60 characters")
 
 
 def test_the_coloured_page_is_the_text_itself(tab, dataset):
