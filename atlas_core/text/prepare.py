@@ -36,12 +36,12 @@ from atlas_core.text.tokenizer import AtlasTokenizer, bpe_size, open_tokenizer, 
 MIN_TOKENS = 16                # less text than this teaches nothing
 BPE_SAMPLE_BYTES = 64 * 2**20  # a vocabulary learned from more is hardly another one
 _BPE_PIECE_CHARS = 2**16
-_PROGRESS_BYTES = 2**20
+_PROGRESS_STEP = 2**20         # bytes or tokens between two reports
 _EXAMPLES = 3
 
 
 def prepare(sources: Sequence[Path], out: Path, config: Config, control: Control) -> Iterator[Event]:
-    """Turn `sources` into a dataset folder `out`: `Progress` in bytes of source, `Notice`s, and `Prepared` at last.
+    """Turn `sources` into a dataset folder `out`: `Progress` of each stage, `Notice`s, and `Prepared` at last.
 
     `control.stop()` ends it without `Prepared` and without a trace. A dataset at `out` is replaced only when the
     new one is complete. Raises `DataError` for sources that cannot be used, too little text, or an `out` that
@@ -111,24 +111,24 @@ class _Job:
 
 
 class _Meter:
-    """Says now and then how many bytes of the sources are done."""
+    """Says now and then how far a stage is."""
 
-    def __init__(self, total_bytes: int, label: str) -> None:
-        self._total, self._label = total_bytes, label
+    def __init__(self, total: int, unit: str, label: str) -> None:
+        self._total, self._unit, self._label = total, unit, label
         self._done = self._shown = 0
 
     def add(self, count: int) -> Iterator[Progress]:
         self._done += count
-        if self._done - self._shown >= _PROGRESS_BYTES:
+        if self._done - self._shown >= _PROGRESS_STEP:
             self._shown = self._done
             yield self.now()
 
     def at_end(self) -> Progress:
         """All done, with what was passed over after the last document."""
-        return Progress(self._total, self._total, "bytes", self._label)
+        return Progress(self._total, self._total, self._unit, self._label)
 
     def now(self) -> Progress:
-        return Progress(min(self._done, self._total), self._total, "bytes", self._label)
+        return Progress(min(self._done, self._total), self._total, self._unit, self._label)
 
 
 # ---- the three stages -----------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def _tokenizer(job: _Job) -> Generator[Event, None, AtlasTokenizer]:
     if size is None:
         return open_tokenizer(job.config.tokenizer.name)
     share = min(1.0, BPE_SAMPLE_BYTES / max(1, job.total_bytes))
-    meter = _Meter(job.total_bytes, "Collecting text for the vocabulary")
+    meter = _Meter(job.total_bytes, "bytes", "Collecting text for the vocabulary")
     yield meter.now()
     sample: list[str] = []
     seen = 0
@@ -159,7 +159,7 @@ def _tokenizer(job: _Job) -> Generator[Event, None, AtlasTokenizer]:
 
 def _encode(job: _Job, tokenizer: AtlasTokenizer, encoded: DocumentFile) -> Iterator[Event]:
     """Append every document that is wanted to `encoded`."""
-    meter = _Meter(job.total_bytes, "Reading and encoding")
+    meter = _Meter(job.total_bytes, "bytes", "Reading and encoding")
     yield meter.now()
     document = _Whole()
     for piece in job.read(tell_skips=True):
@@ -232,7 +232,7 @@ def _deal(
         yield Notice("There are too few documents to keep whole ones aside, so the end of each one is kept aside.")
     # Documents are numbered without the twins from here on; the file still holds them.
     parts = (dataclasses.replace(part, document=int(kept[part.document])) for part in dealt)
-    held, fingerprint = _write_splits(job, tokenizer, encoded, parts, folder)
+    held, fingerprint = yield from _write_splits(job, tokenizer, encoded, parts, folder)
     context = job.config.model.max_seq_len
     if held["train"].tokens <= context:
         yield Notice(f"The training text has {held['train'].tokens} tokens, fewer than one window of {context}: lower "
@@ -258,10 +258,10 @@ def _deal(
 
 def _write_splits(
     job: _Job, tokenizer: AtlasTokenizer, encoded: DocumentFile, parts: Iterable[Part], folder: Path
-) -> tuple[dict[str, Split], str]:
+) -> Generator[Event, None, tuple[dict[str, Split], str]]:
     """Write each part, in chunks if asked for, each followed by EOS. Returns what was written and its fingerprint."""
     data = job.config.data
-    before = [tokenizer.bos_id] if job.config.tokenizer.add_bos else []
+    meter = _Meter(int(encoded.lengths().sum()), "tokens", "Writing the dataset")
     with ExitStack() as stack:
         files = {split: stack.enter_context(closing(SplitFile(folder, split, tokenizer)))
                  for split in ("train", *splits.wanted(data))}
@@ -270,10 +270,12 @@ def _write_splits(
                 raise _Stopped
             for chunk in splits.chunks(part, tokens=data.chunk_tokens, overlap=data.chunk_overlap):
                 file = files[chunk.split]
-                file.add(before)
+                if job.config.tokenizer.add_bos:
+                    file.add([tokenizer.bos_id])
                 file.copy(encoded, chunk.document, chunk.start, chunk.stop)
                 file.add([tokenizer.eos_id])
                 file.end_document()
+            yield from meter.add(part.stop - part.start)
         held = {split: file.finish() for split, file in files.items()}
         digests = b"".join(file.digest() for file in files.values())
     return held, hashlib.sha256(digests).hexdigest()

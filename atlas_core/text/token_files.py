@@ -16,7 +16,7 @@ import numpy as np
 from atlas_core.text.dataset import Split, offsets_file, token_file
 from atlas_core.text.tokenizer import AtlasTokenizer
 
-_COPY_TOKENS = 2**20
+_BLOCK_TOKENS = 2**20
 
 
 def token_dtype(n_vocab: int) -> np.dtype[Any]:
@@ -79,37 +79,46 @@ class SplitFile:
         self._byte_lengths = tokenizer.byte_lengths()
         self._character_lengths = tokenizer.character_lengths()
         self._offsets = array("q", [0])
-        self._tokens = self._bytes = self._characters = 0
+        self._waiting: list[np.ndarray] = []
+        self._tokens = self._written = self._bytes = self._characters = 0
         self._digest = hashlib.sha256()
 
     def copy(self, source: DocumentFile, document: int, start: int, stop: int) -> None:
         """Append tokens of a document, a bounded block at a time."""
-        for block in range(start, stop, _COPY_TOKENS):
-            self.add(source.read(document, block, min(block + _COPY_TOKENS, stop)))
+        for block in range(start, stop, _BLOCK_TOKENS):
+            self.add(source.read(document, block, min(block + _BLOCK_TOKENS, stop)))
 
     def add(self, ids: np.ndarray | list[int]) -> None:
-        """Append tokens to the document at hand."""
-        tokens = np.asarray(ids, dtype=self._dtype)
-        content = tokens.tobytes()
-        self._file.write(content)
-        self._digest.update(content)
-        self._tokens += len(tokens)
-        self._bytes += int(self._byte_lengths[tokens].sum())
-        self._characters += int(self._character_lengths[tokens].sum())
+        """Append tokens to the document at hand. They go to disk in blocks, for documents may be tiny."""
+        self._waiting.append(np.asarray(ids, dtype=self._dtype))
+        self._tokens += len(ids)
+        if self._tokens - self._written >= _BLOCK_TOKENS:
+            self._write()
 
     def end_document(self) -> None:
         self._offsets.append(self._tokens)
 
     def finish(self) -> Split:
         """Make everything durable on disk, and say what it is."""
+        self._write()
         self._file.flush()
         os.fsync(self._file.fileno())
         np.save(self._offsets_path, np.frombuffer(self._offsets, dtype=np.int64), allow_pickle=False)
         return Split(len(self._offsets) - 1, self._tokens, self._bytes, self._characters)
 
     def digest(self) -> bytes:
-        """SHA-256 of the tokens written so far."""
+        """SHA-256 of the token file, once it is finished."""
         return self._digest.digest()
+
+    def _write(self) -> None:
+        tokens = np.concatenate([np.empty(0, dtype=self._dtype), *self._waiting])
+        content = tokens.tobytes()
+        self._file.write(content)
+        self._digest.update(content)
+        self._bytes += int(self._byte_lengths[tokens].sum())
+        self._characters += int(self._character_lengths[tokens].sum())
+        self._waiting.clear()
+        self._written = self._tokens
 
     def close(self) -> None:
         self._file.close()
