@@ -93,7 +93,7 @@ class SourceTree(QTreeWidget):
         item = QTreeWidgetItem([source.name, format.size(sum(e.bytes for e in kept)), said] if entries else
                                [source.name, format.DASH, "looking inside …"])
         item.setTextAlignment(1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        shared = posixpath.commonpath([posixpath.dirname(entry.name.rstrip("/")) for entry in entries]) if entries else ""
+        shared = posixpath.commonpath([posixpath.dirname(e.name.rstrip("/")) for e in entries]) if entries else ""
         for entry in (left_out + kept)[:SHOWN_ENTRIES]:
             item.addChild(self._entry_item(entry, below=shared))
         if len(entries) > SHOWN_ENTRIES:
