@@ -61,10 +61,6 @@ class Meta:
     def tokens(self) -> int:
         return sum(split.tokens for split in self.splits.values())
 
-    @property
-    def characters_per_token(self) -> float:
-        return sum(split.characters for split in self.splits.values()) / max(1, self.tokens)
-
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
