@@ -175,12 +175,14 @@ class _Batch:
 def _inference(model: AtlasLM) -> Iterator[None]:
     """Evaluation and inference mode for one computation. Never held across a `yield` of events: it would leak."""
     was_training = model.training
-    model.eval()
+    if was_training:  # a walk over all modules, for every token, that need not be
+        model.eval()
     try:
         with torch.inference_mode():
             yield
     finally:
-        model.train(was_training)
+        if was_training:
+            model.train()
 
 
 def _never_drawn(tokenizer: AtlasTokenizer, rows: int) -> list[int]:

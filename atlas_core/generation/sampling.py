@@ -26,33 +26,40 @@ def probabilities(logits: Tensor, settings: Sampling, *, forbidden: Sequence[int
 
     Raises `NumericsError` for logits that are infinite or not numbers.
     """
-    logits = _allowed(logits, forbidden)
-    if settings.temperature < COLDEST:
-        likeliest = logits.argmax(-1, keepdim=True)
-        return torch.zeros_like(logits).scatter(-1, likeliest, 1.0)
-    scaled = (logits - logits.amax(-1, keepdim=True)) / settings.temperature  # the largest becomes 0: no overflow
-    vocabulary = logits.shape[-1]
-    kept = min(settings.top_k or vocabulary, vocabulary)
-    if kept == vocabulary and settings.top_p >= 1:
-        return scaled.softmax(-1)
-    # Partial selection is some ten times faster than sorting the whole vocabulary.
-    values, ids = scaled.topk(kept, dim=-1) if kept < vocabulary else scaled.sort(dim=-1, descending=True)
-    weights = values.softmax(-1)
-    if settings.top_p < 1:
-        weights = weights.masked_fill(_beyond_nucleus(weights, settings.top_p), 0.0)
-        weights = weights / weights.sum(-1, keepdim=True)
-    return torch.zeros_like(logits).scatter(-1, ids, weights)
+    chances, ids = _candidates(logits, settings, forbidden)
+    return torch.zeros(logits.shape, device=logits.device).scatter(-1, ids, chances)
 
 
 def next_token(logits: Tensor, settings: Sampling, generator: torch.Generator,
                *, forbidden: Sequence[int] = ()) -> Tensor:
-    """One id drawn for each row: logits (..., V) -> (...) int64.
+    """One id for each row, drawn by `probabilities`: logits (..., V) -> (...) int64.
 
     The generator lives on the device of the logits. Errors are those of `probabilities`.
     """
-    chances = probabilities(logits, settings, forbidden=forbidden)
-    rows = chances.reshape(-1, chances.shape[-1])
-    return torch.multinomial(rows, 1, generator=generator).reshape(chances.shape[:-1])
+    chances, ids = _candidates(logits, settings, forbidden)  # drawing among few is faster than among all
+    K = ids.shape[-1]
+    place = torch.multinomial(chances.reshape(-1, K), 1, generator=generator)  # (rows, 1)
+    return ids.reshape(-1, K).gather(-1, place).view(logits.shape[:-1])
+
+
+def _candidates(logits: Tensor, settings: Sampling, forbidden: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The chances and ids of the tokens that may be drawn, both (..., K) with K up to V."""
+    logits = _allowed(logits, forbidden)
+    vocabulary = logits.shape[-1]
+    if settings.temperature < COLDEST:
+        best = logits.argmax(-1, keepdim=True)
+        return torch.ones_like(best, dtype=torch.float32), best
+    scaled = (logits - logits.amax(-1, keepdim=True)) / settings.temperature  # the largest becomes 0: no overflow
+    kept = min(settings.top_k or vocabulary, vocabulary)
+    if kept == vocabulary and settings.top_p >= 1:
+        return scaled.softmax(-1), torch.arange(vocabulary, device=logits.device).expand_as(logits)
+    # Selecting a few is some ten times faster than sorting the whole vocabulary.
+    values, ids = scaled.topk(kept, dim=-1) if kept < vocabulary else scaled.sort(dim=-1, descending=True)
+    chances = values.softmax(-1)
+    if settings.top_p < 1:
+        chances = chances.masked_fill(_beyond_nucleus(chances, settings.top_p), 0.0)
+        chances = chances / chances.sum(-1, keepdim=True)
+    return chances, ids
 
 
 def _allowed(logits: Tensor, forbidden: Sequence[int]) -> Tensor:
@@ -65,8 +72,8 @@ def _allowed(logits: Tensor, forbidden: Sequence[int]) -> Tensor:
     return logits
 
 
-def _beyond_nucleus(weights: Tensor, top_p: float) -> Tensor:
-    """True where the likelier tokens already reach `top_p`; never for the first. weights fall along the last axis."""
-    beyond = weights.cumsum(-1) - weights >= top_p
+def _beyond_nucleus(chances: Tensor, top_p: float) -> Tensor:
+    """True where the likelier tokens already reach `top_p`; never for the first. chances fall along the last axis."""
+    beyond = chances.cumsum(-1) - chances >= top_p
     beyond[..., 0] = False
     return beyond

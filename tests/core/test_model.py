@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.core.tiny_model import lively_model, random_tokens
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from atlas_core import config, memory, presets
 from atlas_core.model.gpt import ACTIVATIONS, INIT_STD, AtlasLM
 from atlas_core.model.loss import linear_cross_entropy
+from tests.core.tiny_model import lively_model, random_tokens
 
 # ---- someone else's GPT-2 -------------------------------------------------------------------------
 
@@ -34,7 +34,8 @@ def as_transformers(model: AtlasLM) -> Any:
     for name, tensor in model.state_dict().items():
         projection = name.endswith(("qkv.weight", "output.weight", "up.weight", "down.weight"))
         renamed = ".".join(names.get(part, part) for part in name.split("."))
-        state["lm_head.weight" if name == "head.weight" else f"transformer.{renamed}"] = tensor.T if projection else tensor
+        theirs_name = "lm_head.weight" if name == "head.weight" else f"transformer.{renamed}"
+        state[theirs_name] = tensor.T if projection else tensor
     theirs.load_state_dict(state)
     return theirs.eval()
 

@@ -12,6 +12,9 @@ import torch
 
 from atlas_core import config
 from atlas_core.model.gpt import AtlasLM
+from atlas_core.text.tokenizer import AtlasTokenizer, train_bpe
+
+TEXT = "The king and queen of night speak sweet sorrow to my lord, who answers: fair is foul.\n"
 
 
 def lively_model(*, seed: int = 0, **changes: Any) -> AtlasLM:
@@ -27,6 +30,11 @@ def lively_model(*, seed: int = 0, **changes: Any) -> AtlasLM:
             else:
                 parameter.mul_(16.0)
     return model.eval()
+
+
+def small_vocabulary() -> AtlasTokenizer:
+    """300 ids: every byte, 40 merges learned from TEXT, and the four specials."""
+    return train_bpe([TEXT * 3], 300)
 
 
 def random_tokens(model: AtlasLM, *shape: int, seed: int = 1) -> torch.Tensor:
