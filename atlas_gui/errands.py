@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from atlas_core import history as curves
 from atlas_core import runs
 from atlas_core.control import Control
@@ -18,7 +20,7 @@ from atlas_core.hardware.telemetry import best_telemetry
 from atlas_core.history import History
 from atlas_core.runs import RunInfo
 from atlas_core.text.dataset import Dataset, Meta, is_dataset
-from atlas_core.text.preview import Preview, preview
+from atlas_core.text.preview import preview
 from atlas_core.text.sources import SourceEntry, list_sources
 from atlas_gui import datasets
 from atlas_gui.widgets.hardware_panel import HardwareNews
@@ -40,7 +42,8 @@ class Shown:
 
     path: Path
     meta: Meta
-    preview: Preview
+    first_tokens: tuple[str, ...]
+    lengths: tuple[int, ...]  # of the documents, in tokens
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,10 @@ def look(sources: Sequence[Path]) -> Iterator[Looked]:
 
 
 def show(folder: Path) -> Shown:
+    """A dataset's description and beginning. Raises `DataError` if it is damaged."""
     dataset = Dataset.open(folder)
-    return Shown(folder, dataset.meta, preview(dataset))
+    lengths = np.diff(dataset.offsets("train"))
+    return Shown(folder, dataset.meta, tuple(piece.text for piece in preview(dataset).pieces), tuple(lengths.tolist()))
 
 
 def see_runs() -> RunsSeen:

@@ -53,7 +53,7 @@ class Session(QObject):
 
     sources_looked_at = Signal(list)  # of SourceEntry
     dataset_changed = Signal(object)  # Shown, or None while there is none for these texts and settings
-    datasets_found = Signal(list)  # of (Meta, Path)
+    datasets_found = Signal(object)  # a list of (Meta, Path)
     prepare_progressed = Signal(Progress)
     state_changed = Signal(str)
     run_opened = Signal(object)  # Opened: show this run from now on
@@ -96,12 +96,11 @@ class Session(QObject):
         self._look_again = False
 
     def open(self) -> None:
-        """Begin: look at the sample text, the runs and the machine."""
+        """Begin: look at the runs, the datasets and the machine."""
         self._crew.start("watch", lambda: errands.readings(self._watch_control), on_event=self.hardware_read,
                          on_failed=self.failed)
         if not self.machine.is_gpu:
             self._crew.start("probe", lambda: [pace.probe()], on_event=self._on_probed, on_failed=self.failed)
-        self._look()
         self.refresh_runs()
         self.refresh_datasets()
 
@@ -119,10 +118,13 @@ class Session(QObject):
     # ---- texts and datasets --------------------------------------------------------------------
 
     def set_sources(self, sources: Sequence[Path]) -> None:
-        """Learn from these texts from now on; none means the sample."""
-        self.sources = tuple(sources) or (jobs.sample_source(),)
+        """Learn from these texts from now on."""
+        self.sources = tuple(sources)
         self._chosen_dataset, self.looked = None, None
-        self._look()
+        if self.sources:
+            self._look()
+        else:
+            self._show_dataset()
 
     def choose_dataset(self, folder: Path) -> None:
         """Learn from a dataset that is prepared already."""
@@ -148,11 +150,11 @@ class Session(QObject):
         """What the person would call the text."""
         if self._chosen_dataset is not None and self.shown is not None:
             return datasets.title(self.shown.meta)
-        return datasets.name_of(self.sources)
+        return datasets.name_of(self.sources) if self.sources else ""
 
     def prepare(self) -> None:
         """Make the dataset for the chosen texts and settings."""
-        if self.state != IDLE:
+        if self.state != IDLE or not self.sources:
             return
         folder = self._dataset_folder()
         self._set_state(PREPARING)

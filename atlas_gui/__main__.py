@@ -1,0 +1,7 @@
+"""`python -m atlas_gui` does what `atlas-studio` does."""
+
+import sys
+
+from atlas_gui.app import main
+
+sys.exit(main())

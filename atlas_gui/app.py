@@ -1,0 +1,75 @@
+"""`atlas-studio`: the application object, the log, the last net for mistakes, and the window."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import traceback
+from logging.handlers import RotatingFileHandler
+from types import TracebackType
+
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QApplication
+
+from atlas_core import __version__, paths
+from atlas_gui import theme
+from atlas_gui.main_window import TITLE, MainWindow
+from atlas_gui.settings import Settings
+
+LOG_BYTES = 2**20
+WARM_UP_MS = 1500  # the window is drawn and answers; now torch may be loaded behind it
+SIGNAL_MS = 300
+
+
+def main() -> int:
+    """Show the window and stay until it is closed."""
+    start_log()
+    app = QApplication(sys.argv)
+    app.setApplicationName("atlas-studio")
+    app.setApplicationDisplayName(TITLE)
+    app.setApplicationVersion(__version__)
+    settings = Settings()
+    theme.apply(app, settings.dark)
+    app.styleHints().colorSchemeChanged.connect(lambda _scheme: theme.apply(app, settings.dark))
+    window = MainWindow(settings)
+    catch_mistakes(window)
+    close_on_interrupt(window)
+    window.show()
+    QTimer.singleShot(WARM_UP_MS, window, window.session.warm_up)
+    return app.exec()
+
+
+def start_log() -> None:
+    """The program's own log beside the user's data; a folder that cannot be written costs only the log."""
+    try:
+        paths.home().mkdir(parents=True, exist_ok=True)
+        handler: logging.Handler = RotatingFileHandler(paths.log_file(), maxBytes=LOG_BYTES, backupCount=1,
+                                                       encoding="utf-8")
+    except OSError:
+        handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("atlas_gui")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.info("atlas-studio %s", __version__)
+
+
+def catch_mistakes(window: MainWindow) -> None:
+    """Whatever no one caught is told in the error dialog instead of ending on a terminal nobody sees."""
+
+    def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            window.close()
+            return
+        window.show_error(f"{kind.__name__}: {error}", "", "".join(traceback.format_exception(kind, error, trace)))
+
+    sys.excepthook = tell
+
+
+def close_on_interrupt(window: MainWindow) -> None:
+    """Ctrl+C in the terminal closes the window. Python only notices signals while it runs, hence the timer."""
+    signal.signal(signal.SIGINT, lambda *_: window.close())
+    timer = QTimer(window)
+    timer.timeout.connect(lambda: None)
+    timer.start(SIGNAL_MS)

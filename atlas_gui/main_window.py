@@ -1,0 +1,600 @@
+"""The window: tabs, toolbar, dock, status line, and every connection between them and the session.
+
+What is open and what is running the session knows; what things look like the tabs know. Here they meet.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import Qt, QTimer, QUrl, Signal
+from PySide6.QtGui import (
+    QCloseEvent,
+    QDesktopServices,
+    QDragEnterEvent,
+    QDragLeaveEvent,
+    QDragMoveEvent,
+    QDropEvent,
+    QImage,
+    QKeySequence,
+    QResizeEvent,
+    QShortcut,
+)
+from PySide6.QtWidgets import QApplication, QFileDialog, QLabel, QMainWindow, QMessageBox, QTabWidget
+
+from atlas_core import history, jobs, paths, presets, runs
+from atlas_core.config import Config, Sampling
+from atlas_core.errors import AtlasError
+from atlas_core.events import CheckpointSaved, Event, Exported, RunStarted
+from atlas_core.paths import write_atomically
+from atlas_core.runs import RunInfo
+from atlas_core.text.dataset import Meta
+from atlas_gui import datasets, format, sentences, theme
+from atlas_gui.dialogs import error as error_dialog
+from atlas_gui.dialogs import resume as resume_dialog
+from atlas_gui.dialogs.export import ExportDialog
+from atlas_gui.dialogs.resume import ResumeDialog
+from atlas_gui.dialogs.settings import SettingsDialog
+from atlas_gui.errands import Opened, RunsSeen, Shown
+from atlas_gui.session import IDLE, PAUSED, PAUSING, PREPARING, STARTING, STOPPING, TRAINING, Session
+from atlas_gui.settings import Settings
+from atlas_gui.tabs.data import DataTab
+from atlas_gui.tabs.model import ModelTab
+from atlas_gui.tabs.playground import LIVE, PlaygroundTab
+from atlas_gui.tabs.runs import RunsTab
+from atlas_gui.tabs.train import TrainTab
+from atlas_gui.widgets.drop_overlay import DropOverlay
+from atlas_gui.widgets.hardware_panel import HardwarePanel
+from atlas_gui.widgets.run_bar import RunBar, RunBarState
+from atlas_gui.widgets.toast import Toast
+
+TITLE = "Atlas Studio"
+FIRST_SIZE = (1280, 800)
+WORDS_MS = 250  # words are redrawn at most this often: faster nobody reads
+
+WAITING = {
+    PREPARING: "Preparing the text …",
+    STARTING: "Warming up: loading PyTorch and the model …",
+    PAUSING: "Pausing after this step …",
+    STOPPING: "Finishing this step and saving …",
+}
+STATUS = {STARTING: "starting", TRAINING: "training", PAUSING: "pausing", PAUSED: "paused", STOPPING: "stopping"}
+
+log = logging.getLogger("atlas_gui")
+
+
+class MainWindow(QMainWindow):
+    """Opens ready: one sentence says what will happen, one button makes it happen."""
+
+    closed = Signal()
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        super().__init__()
+        self.settings = settings or Settings()
+        self.session = Session(self.settings, self)
+        self._played: Path | None = None  # the run that the playground was asked to play
+        self._export_dialog: ExportDialog | None = None
+        self._resume_asked = False
+        self._closing = False
+        self._share: float | None = None
+        self._build()
+        self._connect()
+        self._load()
+
+    # ---- building ------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.setObjectName("mainWindow")
+        self.setAccessibleName(TITLE)
+        self.setWindowTitle(TITLE)
+        self.setAcceptDrops(True)
+        self.data_tab, self.model_tab, self.train_tab = DataTab(), ModelTab(), TrainTab()
+        self.playground_tab, self.runs_tab = PlaygroundTab(), RunsTab()
+        self.tabs = QTabWidget()
+        self.tabs.setObjectName("tabs")
+        self.tabs.setAccessibleName("Tabs")
+        self.tabs.setDocumentMode(True)
+        for tab, name, icon in ((self.data_tab, "Data", "text-box-multiple-outline"),
+                                (self.model_tab, "Model", "layers-triple-outline"),
+                                (self.train_tab, "Train", "chart-line"),
+                                (self.playground_tab, "Playground", "message-text-outline"),
+                                (self.runs_tab, "Runs", "history")):
+            self.tabs.addTab(tab, theme.icon(icon), name)
+        self.run_bar = RunBar()
+        self.hardware_panel = HardwarePanel()
+        self.setCentralWidget(self.tabs)
+        self.addToolBar(self.run_bar)
+        self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.hardware_panel)
+        self._status, self._machine = QLabel(), QLabel()
+        self._status.setObjectName("statusLine")
+        self._machine.setObjectName("machineLine")
+        self._machine.setProperty("role", "muted")
+        self.statusBar().setSizeGripEnabled(False)
+        self.statusBar().addWidget(self._status, 1)
+        self.statusBar().addPermanentWidget(self._machine)
+        self.toast, self.drop_overlay = Toast(self), DropOverlay(self)
+        self._words_timer = QTimer(self)
+        self._words_timer.setInterval(WORDS_MS)
+
+    def _connect(self) -> None:  # noqa: PLR0915 - one readable block
+        """Every connection of the program."""
+        session, bar = self.session, self.run_bar
+        data, model, train, playground, runs_tab = (
+            self.data_tab, self.model_tab, self.train_tab, self.playground_tab, self.runs_tab)
+
+        # the run, by toolbar and keyboard
+        bar.train_requested.connect(self._on_train_wished)
+        bar.new_run_requested.connect(self._on_train_wished)
+        bar.resume_requested.connect(self._on_resume_wished)
+        bar.pause_requested.connect(session.pause)
+        bar.stop_requested.connect(session.stop)
+        bar.export_requested.connect(self._on_export_wished)
+        bar.settings_requested.connect(self._on_settings_wished)
+        session.state_changed.connect(self._on_state_changed)
+        session.training_event.connect(self._on_training_event)
+        session.run_opened.connect(self._on_run_opened)
+        session.became_quiet.connect(self._on_quiet)
+        session.estimate_changed.connect(self._on_estimate_changed)
+        self._words_timer.timeout.connect(self._show_words)
+
+        # text
+        data.sources_changed.connect(self._on_sources_changed)
+        data.use_sample_requested.connect(self._on_sample_wished)
+        data.settings_changed.connect(self._on_text_settings_changed)
+        data.prepare_requested.connect(self._on_prepare_wished)
+        data.cancel_requested.connect(session.cancel_prepare)
+        data.dataset_chosen.connect(session.choose_dataset)
+        session.sources_looked_at.connect(data.set_entries)
+        session.prepare_progressed.connect(data.set_progress)
+        session.prepare_progressed.connect(self._on_prepare_progressed)
+        session.dataset_changed.connect(self._on_dataset_changed)
+        session.datasets_found.connect(self._on_datasets_found)
+
+        # model
+        model.config_changed.connect(self._on_config_changed)
+        model.fit_requested.connect(self._on_fit_wished)
+        model.save_preset_requested.connect(self._on_save_preset_wished)
+
+        # training
+        train.sample_now_requested.connect(session.sample_now)
+        train.save_now_requested.connect(session.save_now)
+        train.image_export_requested.connect(self._on_image_export_wished)
+        train.numbers_export_requested.connect(self._on_numbers_export_wished)
+
+        # talking to a model
+        playground.generate_requested.connect(self._on_text_wished)
+        playground.stop_requested.connect(session.stop_text)
+        session.text_piece.connect(playground.add_piece)
+        session.text_finished.connect(playground.set_finished)
+        session.text_failed.connect(playground.set_failed)
+
+        # runs
+        runs_tab.resume_requested.connect(self._on_resume_run_wished)
+        runs_tab.play_requested.connect(self._on_play_wished)
+        runs_tab.export_requested.connect(self._open_export)
+        runs_tab.delete_requested.connect(session.delete_run)
+        runs_tab.open_folder_requested.connect(open_folder)
+        runs_tab.refresh_requested.connect(session.refresh_runs)
+        session.runs_seen.connect(self._on_runs_seen)
+        session.run_deleted.connect(self._on_run_deleted)
+
+        # the machine, news and mistakes
+        session.hardware_read.connect(self.hardware_panel.show_news)
+        self.hardware_panel.collapsed_changed.connect(self._on_hardware_collapsed)
+        session.noticed.connect(self._on_noticed)
+        session.failed.connect(self.show_error)
+
+        for keys, slot in (("Ctrl+R", bar.click_primary), ("Ctrl+.", bar.stop_button.click),
+                           ("Ctrl+S", session.save_now), ("Ctrl+E", bar.export_button.click),
+                           ("Ctrl+,", self._on_settings_wished), ("Ctrl+Q", self.close)):
+            QShortcut(QKeySequence(keys), self).activated.connect(slot)
+        for index in range(self.tabs.count()):
+            self.tabs.setTabToolTip(index, f"Ctrl+{index + 1}")
+            shortcut = QShortcut(QKeySequence(f"Ctrl+{index + 1}"), self)
+            shortcut.activated.connect(lambda index=index: self.tabs.setCurrentIndex(index))
+
+    def _load(self) -> None:
+        """Show what was remembered, and what is there."""
+        session = self.session
+        self.resize(*FIRST_SIZE)
+        self.restoreGeometry(self.settings.geometry)
+        self.tabs.setCurrentIndex(self.settings.tab)
+        self.hardware_panel.set_collapsed(self.settings.hardware_collapsed)
+        machine = session.machine
+        self.model_tab.set_machine(machine.total_bytes, is_gpu=machine.is_gpu,
+                                   name="graphics card" if machine.is_gpu else "this computer")
+        self.model_tab.set_presets(presets.all_presets(), selected=session.config.name)
+        self.data_tab.set_config(session.config)
+        self._machine.setText(f"{format.size(machine.total_bytes)} {'video memory' if machine.is_gpu else 'memory'}")
+        self.data_tab.set_sources(session.sources)
+        self._on_estimate_changed()
+        session.open()
+
+    # ---- the run -------------------------------------------------------------------------------
+
+    def _on_train_wished(self) -> None:
+        self.tabs.setCurrentWidget(self.train_tab)
+        self.session.train()
+
+    def _on_resume_wished(self) -> None:
+        if self.session.state == IDLE and self.session.run is not None:
+            self._on_resume_run_wished(self.session.run.path)
+        else:
+            self.session.unpause()
+
+    def _on_resume_run_wished(self, run: Path) -> None:
+        self.tabs.setCurrentWidget(self.train_tab)
+        self.session.resume_run(run)
+
+    def _on_state_changed(self, state: str) -> None:
+        training = self.session.training
+        self._share = None
+        self.data_tab.set_busy(state == PREPARING)
+        self.model_tab.set_enabled(not training)
+        self.train_tab.set_live(state in (TRAINING, PAUSING, PAUSED))
+        self.runs_tab.set_active(self.session.run.path if training and self.session.run else None)
+        self._refresh_playground()
+        if state == IDLE:
+            self._words_timer.stop()
+        else:
+            self._words_timer.start()
+        self._show_words()
+
+    def _on_training_event(self, event: Event) -> None:
+        self.train_tab.append(event)
+        line = sentences.log_line(event)
+        if line is not None:
+            self.train_tab.add_log(line)
+        if isinstance(event, RunStarted):
+            self._machine.setText(sentences.machine(event))
+            self.runs_tab.set_active(event.run)
+            self._show_command_line()
+        if isinstance(event, (RunStarted, CheckpointSaved)):
+            self._refresh_playground()
+
+    def _on_run_opened(self, opened: Opened | None) -> None:
+        self.train_tab.clear()
+        self.train_tab.set_history(self.session.history)
+        for sample in opened.samples if opened else ():
+            self.train_tab.add_sample(sample)
+        self._refresh_playground()
+        self._show_words()
+
+    def _on_quiet(self) -> None:
+        self._show_words()
+        if self._closing:
+            self.close()
+
+    def _on_estimate_changed(self) -> None:
+        known = {name: self.session.seconds_per_step(preset.config) for name, preset in presets.all_presets().items()}
+        self.model_tab.set_seconds_per_step({name: seconds for name, seconds in known.items() if seconds is not None})
+        self._show_words()
+
+    def _show_words(self) -> None:
+        """The toolbar and the status line, from what the session knows."""
+        session = self.session
+        self.run_bar.show_state(self._run_bar_state())
+        run, state = session.run, session.state
+        self._status.setText(sentences.status(STATUS[state], run.name if run else "", session.history, session.saved_at)
+                             if session.training else WAITING.get(state, self._idle_status()))
+
+    def _idle_status(self) -> str:
+        run = self.session.run
+        return f"{run.name}: {sentences.standing(run)}" if run else "Ready"
+
+    def _run_bar_state(self) -> RunBarState:
+        session, state = self.session, self.session.state
+        run = session.run
+        resumable = state == IDLE and run is not None and run.state == "interrupted"
+        shown = RunBarState(
+            primary="pause" if state in (STARTING, TRAINING, PAUSING) else
+                    "resume" if resumable or state == PAUSED else "train",
+            primary_enabled=state in (TRAINING, PAUSED) or (state == IDLE and (resumable or bool(session.text_name))),
+            stop_enabled=state not in (IDLE, STOPPING),
+            new_run_offered=resumable and bool(session.text_name),
+            export_enabled=run is not None and session.saved_at is not None,
+            busy=state != IDLE,
+        )
+        if session.training and session.started is not None:
+            max_steps, steps = session.started.max_steps, session.history.steps
+            share = (steps[-1] if steps else session.started.resumed_from) / max_steps
+            words = WAITING.get(state, sentences.progress(session.history, max_steps))
+            return dataclasses.replace(shown, title=run.name if run else "", sentence=words, share=share)
+        if resumable and run is not None:
+            return dataclasses.replace(shown, title=run.name, sentence=sentences.standing(run))
+        return dataclasses.replace(shown, sentence=WAITING.get(state, self._plan()), share=self._share)
+
+    def _plan(self) -> str:
+        session = self.session
+        tokens = session.shown.meta.tokens if session.shown else None
+        return sentences.plan(session.config, session.text_name, tokens, session.seconds_per_step(session.config),
+                              session.memory_bytes(session.config))
+
+    # ---- text ----------------------------------------------------------------------------------
+
+    def _on_sources_changed(self, sources: list[Path]) -> None:
+        sample = jobs.sample_source()
+        if sample in sources and len(sources) > 1:  # the sample gives way to the person's own text
+            self.data_tab.set_sources([source for source in sources if source != sample])
+            return
+        self.session.set_sources(sources)
+        self._show_words()
+
+    def _on_sample_wished(self) -> None:
+        self.data_tab.set_sources([jobs.sample_source()])
+
+    def _on_text_settings_changed(self, changes: Mapping[str, Any]) -> None:
+        try:
+            self.model_tab.apply_changes(changes)
+        except AtlasError as error:
+            self.show_error(error.message, error.remedy)
+
+    def _on_prepare_wished(self, _sources: Sequence[Path], changes: Mapping[str, Any]) -> None:
+        self._on_text_settings_changed(changes)
+        self.session.prepare()
+
+    def _on_prepare_progressed(self, progress: Any) -> None:
+        self._share = progress.done / progress.total if progress.total else None
+
+    def _on_dataset_changed(self, shown: Shown | None) -> None:
+        if shown is None:
+            self.data_tab.clear_dataset()
+        else:
+            self.data_tab.show_dataset(shown.meta.to_dict(), shown.first_tokens, shown.lengths)
+        self.model_tab.set_dataset_tokens(shown.meta.splits["train"].tokens if shown else 0)
+        self.data_tab.set_epochs(self.model_tab.epochs())
+        self._show_command_line()
+
+    def _on_datasets_found(self, found: list[tuple[Meta, Path]]) -> None:
+        named = [(f"{datasets.title(meta)} · {meta.tokenizer} · {format.short_count(meta.tokens)} tokens", path)
+                 for meta, path in found]
+        self.data_tab.set_datasets(named, selected=self.session.dataset)
+
+    # ---- model ---------------------------------------------------------------------------------
+
+    def _on_config_changed(self, config: Config) -> None:
+        self.session.set_config(config)
+        self.data_tab.set_config(config)
+        self.data_tab.set_epochs(self.model_tab.epochs())
+        self._show_command_line()
+
+    def _on_fit_wished(self) -> None:
+        fitted = self.session.fitted().training
+        self.model_tab.apply_changes({
+            "training.batch_size": fitted.batch_size,
+            "training.gradient_accumulation_steps": fitted.gradient_accumulation_steps,
+            "training.gradient_checkpointing": fitted.gradient_checkpointing,
+        })
+
+    def _on_save_preset_wished(self, name: str) -> None:
+        try:
+            path = presets.save_user_preset(dataclasses.replace(self.model_tab.config(), name=name))
+        except AtlasError as error:
+            self.show_error(error.message, error.remedy)
+            return
+        self.model_tab.set_presets(presets.all_presets(), selected=name)
+        self._on_config_changed(self.model_tab.config())
+        self.toast.show_news(f"{name} is kept as {path.name}.", "good")
+
+    def _show_command_line(self) -> None:
+        run = self.session.run
+        self.model_tab.set_command_line_context(self.session.dataset, run.path if run else None)
+
+    # ---- talking to a model --------------------------------------------------------------------
+
+    def _on_text_wished(self, prompt: str, sampling: Sampling, source: str) -> None:
+        self.session.generate(prompt, sampling, source)
+
+    def _refresh_playground(self, *, selected: str | None = None) -> None:
+        """Offer the model in training, then the checkpoints of the run in sight and of the run to be played."""
+        live = [("the model in training, as it is now", LIVE)] if self.session.training and self.session.started else []
+        folders = dict.fromkeys(path for path in (self.session.run and self.session.run.path, self._played) if path)
+        saved = [(checkpoint_label(folder, info), str(info.path)) for folder in folders
+                 for info in reversed(runs.checkpoints(folder))]
+        self.playground_tab.set_sources([*live, *saved], selected)
+
+    def _on_play_wished(self, run: Path) -> None:
+        self._played = run
+        best = runs.best(run) or runs.newest(run)
+        self._refresh_playground(selected=str(best.path) if best else None)
+        self.tabs.setCurrentWidget(self.playground_tab)
+
+    # ---- runs and export -----------------------------------------------------------------------
+
+    def _on_runs_seen(self, seen: RunsSeen) -> None:
+        self.runs_tab.set_runs(seen.infos, seen.losses)
+        if not self._resume_asked:
+            self._resume_asked = True
+            interrupted = [info for info in seen.infos if info.state == "interrupted"]
+            if interrupted and self.session.state == IDLE:
+                self._ask_to_resume(interrupted, seen.losses)
+
+    def _ask_to_resume(self, interrupted: list[RunInfo], losses: dict[Path, list[float]]) -> None:
+        dialog = ResumeDialog(interrupted, losses, parent=self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.answered.connect(self._on_resume_answered)
+        dialog.open()
+
+    def _on_resume_answered(self, answer: str, run: RunInfo) -> None:
+        if answer == resume_dialog.RESUME:
+            self._on_resume_run_wished(run.path)
+        elif answer == resume_dialog.OPEN:
+            self.session.open_run(run.path)
+            self.tabs.setCurrentWidget(self.train_tab)
+        elif answer == resume_dialog.FRESH:
+            self._on_train_wished()
+
+    def _on_run_deleted(self, freed_bytes: int) -> None:
+        self.toast.show_news(f"Deleted. {format.size(freed_bytes)} are free again.", "good")
+        self._played = None
+        self._refresh_playground()
+
+    def _on_export_wished(self) -> None:
+        if self.session.run is not None:
+            self._open_export(self.session.run.path)
+
+    def _open_export(self, run: Path) -> None:
+        checkpoints = runs.checkpoints(run)
+        if not checkpoints:
+            self.show_error(f"{run.name} has no checkpoint yet.", "Press Save now on the Train tab, then export.")
+            return
+        dialog = ExportDialog(checkpoints, run.name, paths.exports_dir(), checkpoints[-1].parameters, parent=self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.export_requested.connect(self.session.export)
+        dialog.cancel_requested.connect(self.session.cancel_export)
+        dialog.open_folder_requested.connect(open_folder)
+        self.session.export_progressed.connect(dialog.set_progress)
+        self.session.exported.connect(dialog.set_exported)
+        self.session.exported.connect(self._on_exported)
+        self.session.export_failed.connect(dialog.set_failed)
+        dialog.open()
+
+    def _on_exported(self, exported: Exported) -> None:
+        log.info("exported %s", exported.path)
+
+    def _on_image_export_wished(self, image: QImage) -> None:
+        name, _ = QFileDialog.getSaveFileName(self, "Save the curve", self._suggested("loss.png"), "Pictures (*.png)")
+        if name and not image.save(name):
+            self.show_error(f"Cannot write {name}.", "Choose a folder you may write to.")
+
+    def _on_numbers_export_wished(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(self, "Save the numbers", self._suggested("metrics.csv"),
+                                              "Tables (*.csv)")
+        if name:
+            try:
+                write_atomically(Path(name), history.as_csv(self.session.history).encode())
+            except AtlasError as error:
+                self.show_error(error.message, error.remedy)
+
+    def _suggested(self, name: str) -> str:
+        run = self.session.run
+        return str(Path.home() / (f"{run.name}-{name}" if run else name))
+
+    # ---- the machine, news and mistakes ----------------------------------------------------------
+
+    def _on_hardware_collapsed(self, collapsed: bool) -> None:
+        self.settings.hardware_collapsed = collapsed
+
+    def _on_settings_wished(self) -> None:
+        dialog = SettingsDialog(theme_name=self.settings.theme, home=paths.home(), device=self.settings.device,
+                                threads=self.settings.threads, parent=self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.theme_changed.connect(self._on_theme_chosen)
+        dialog.device_changed.connect(self._on_device_chosen)
+        dialog.threads_changed.connect(self._on_threads_chosen)
+        dialog.open_folder_requested.connect(open_folder)
+        dialog.open()
+
+    def _on_theme_chosen(self, name: str) -> None:
+        self.settings.theme = name
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        theme.apply(app, self.settings.dark)
+
+    def _on_device_chosen(self, device: str) -> None:
+        self.settings.device = device
+
+    def _on_threads_chosen(self, threads: int) -> None:
+        self.settings.threads = threads
+
+    def _on_noticed(self, message: str, level: str) -> None:
+        log.log(logging.WARNING if level == "warning" else logging.INFO, message)
+        self.toast.show_news(message, level)
+        if self.session.state == PREPARING:
+            self.data_tab.add_notice(message)
+
+    def show_error(self, message: str, remedy: str = "", details: str = "") -> None:
+        """The one funnel of everything that goes wrong."""
+        log.error("%s %s\n%s", message, remedy, details)
+        error_dialog.show_error(self, message, remedy, details, paths.log_file())
+
+    # ---- closing and dropping --------------------------------------------------------------------
+
+    def _ask_to_close(self) -> None:
+        question = QMessageBox(self)
+        question.setObjectName("closeDialog")
+        question.setWindowTitle(TITLE)
+        question.setIcon(QMessageBox.Icon.Question)
+        question.setText("A run is being trained.")
+        question.setInformativeText("Closing saves it first, and the next start offers to resume it.")
+        save = question.addButton("Save and close", QMessageBox.ButtonRole.AcceptRole)
+        save.setObjectName("saveAndCloseButton")
+        keep = question.addButton("Go on training", QMessageBox.ButtonRole.RejectRole)
+        keep.setObjectName("goOnButton")
+        question.setDefaultButton(save)
+        question.setEscapeButton(keep)
+        question.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        save.clicked.connect(self._save_and_close)
+        question.open()
+
+    def _save_and_close(self) -> None:
+        self._closing = True
+        if self.session.training:
+            self.session.stop()
+        else:  # it came to its end while the question stood
+            self.close()
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        if self.session.training:
+            event.ignore()
+            if not self._closing:
+                self._ask_to_close()
+            return
+        self.settings.geometry = self.saveGeometry()
+        self.settings.tab = self.tabs.currentIndex()
+        self.session.close()
+        super().closeEvent(event)
+        self.closed.emit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.toast.place()
+        self.drop_overlay.place()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        sentence, taken = self._judge(dropped_paths(event))
+        self.drop_overlay.announce(sentence, taken=taken)
+        event.acceptProposedAction()  # refused here, the drag would never be seen leaving
+
+    def dragMoveEvent(self, event: QDragMoveEvent) -> None:
+        _, taken = self._judge(dropped_paths(event))
+        event.setAccepted(taken)
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        self.drop_overlay.hide()
+        super().dragLeaveEvent(event)
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        self.drop_overlay.hide()
+        sources = dropped_paths(event)
+        sentence, taken = self._judge(sources)
+        if not taken:
+            self.toast.show_news(sentence, "warning")
+            return
+        event.acceptProposedAction()
+        self.tabs.setCurrentWidget(self.data_tab)
+        self.data_tab.add_sources(sources)
+
+    def _judge(self, sources: Sequence[Path]) -> tuple[str, bool]:
+        if self.session.state == PREPARING:
+            return "Wait until the text at hand is prepared.", False
+        return sentences.drop(sources)
+
+
+def dropped_paths(event: QDropEvent) -> list[Path]:
+    """The files and folders of this computer that hang on a drag."""
+    return [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+
+
+def open_folder(folder: Path) -> None:
+    """Show a folder in the system's file manager."""
+    QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
+
+
+def checkpoint_label(run: Path, info: runs.CheckpointInfo) -> str:
+    kind = "best" if info.kind == "best" else "epoch" if info.kind == "epoch" else "saved"
+    return f"{run.name} · {kind} · step {format.count(info.step)}"
