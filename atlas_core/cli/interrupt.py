@@ -36,11 +36,12 @@ def stoppable(show: Show, *, saves: bool = False) -> Iterator[Control]:
 
     def listen() -> None:
         while arrived.get():
-            show.say(_answer(again=control.stopping, saves=saves))
+            again = control.stopping
             control.stop()
+            show.say(_answer(again=again, saves=saves))
 
     # A signal that is ignored, as SIGHUP is under nohup, stays so.
-    heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    heeded = [number for number in SIGNALS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
     listener = threading.Thread(target=listen, name="signals", daemon=True)
     listener.start()
     previous = {number: signal.signal(number, on_signal) for number in heeded}

@@ -78,41 +78,63 @@ def _newest_checkpoint(args: argparse.Namespace) -> CheckpointInfo | None:
 def _begin(args: argparse.Namespace) -> Plan:
     config = arguments.read_config(args)
     dataset = args.data or (Path(config.dataset) if config.dataset else None)
-    wanted = args.out or paths.runs_dir() / f"{config.name.lower()}-{dataset.name if dataset else jobs.SAMPLE_NAME}"
-    run = wanted if _is_free(wanted) else paths.fresh_folder(wanted.parent, wanted.name)
-    taken = (f"{wanted} is taken; the new run goes to {run}.",) if args.out and run != wanted else ()
-    return Plan(config, dataset, run, notices=taken)
+    default = paths.runs_dir() / f"{config.name.lower()}-{dataset.name if dataset else jobs.SAMPLE_NAME}"
+    run = _free(args.out or default)
+    return Plan(config, dataset, run, notices=_moved(args, run))
 
 
 def _go_on(args: argparse.Namespace, checkpoint: Path) -> Plan:
     """The run's own settings are the base; `--set` is laid on them."""
     base = settings_of(checkpoint)
     config = arguments.changed(args, base)
-    home = checkpoint.parent.parent
-    run = args.out or (home if runs.is_run(home) else paths.fresh_folder(paths.runs_dir(), config.name.lower()))
+    home = _run_of(checkpoint)
     info = runs.read_sidecar(checkpoint)
     if info and info.step >= config.training.max_steps:
         raise CheckpointError(
-            f"{run} has finished its {info.step} steps.",
+            f"{home or checkpoint} has finished its {info.step} steps.",
             f"Let it go on with --set training.max_steps={2 * info.step}, or begin anew with --resume never.")
+    if home and (args.out is None or _same(args.out, home)):
+        run = home
+    else:
+        run = _free(args.out or paths.runs_dir() / config.name.lower())
     dataset = args.data or (Path(base.dataset) if base.dataset else None)
-    named = arguments.named_config(args)
-    notices = []
-    if named and named.name != base.name:
-        notices.append(f"The run goes on with its own settings ({base.name}), not with {named.name}; "
-                       "change single ones with --set.")
-    return Plan(config, dataset, run, checkpoint, notices=tuple(notices))
+    return Plan(config, dataset, run, checkpoint, notices=_moved(args, run) + _not_used(args, base))
 
 
 def settings_of(checkpoint: Path) -> Config:
     """The settings a checkpoint was trained with: from its run's folder, else from the file itself."""
-    home = checkpoint.parent.parent
-    if runs.is_run(home):
+    home = _run_of(checkpoint)
+    if home:
         return settings.load(home / runs.CONFIG_FILE)
     from atlas_core.training import checkpoint as checkpoints  # late: needs torch
 
     return checkpoints.config_of(checkpoints.load(checkpoint), checkpoint)
 
 
-def _is_free(folder: Path) -> bool:
-    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+def _run_of(checkpoint: Path) -> Path | None:
+    home = checkpoint.absolute().parent.parent  # absolute: `..` of a bare file name is not its folder's parent
+    return home if runs.is_run(home) else None
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
+
+
+def _free(wanted: Path) -> Path:
+    """`wanted` if nothing is there yet, else a folder beside it."""
+    is_free = not wanted.exists() or (wanted.is_dir() and not any(wanted.iterdir()))
+    return wanted if is_free else paths.fresh_folder(wanted.parent, wanted.name)
+
+
+def _moved(args: argparse.Namespace, run: Path) -> tuple[str, ...]:
+    """The sentence for an `--out` that is another's."""
+    return (f"{args.out} is taken; the new run goes to {run}.",) if args.out and not _same(args.out, run) else ()
+
+
+def _not_used(args: argparse.Namespace, base: Config) -> tuple[str, ...]:
+    """The sentence for a `--preset` or `--config` that a run going on does not heed."""
+    named = arguments.named_config(args)
+    if named is None or named.name == base.name:
+        return ()
+    return (f"The run goes on with its own settings ({base.name}), not with {named.name}; "
+            "change single ones with --set.",)

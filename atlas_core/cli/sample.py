@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -15,8 +18,7 @@ def sample_dataset(config: Config, show: Show) -> Path | None:
     """The prepared sample text for the tokenizer in `config`; None if preparing it was interrupted."""
     from atlas_core.text.dataset import is_dataset  # late: needs numpy
 
-    tokenizer = re.sub(r"\W+", "-", config.tokenizer.name)
-    folder = paths.datasets_dir() / f"{jobs.SAMPLE_NAME}-{tokenizer}"
+    folder = sample_folder(config)
     if is_dataset(folder):
         return folder
     show.say("Preparing the sample text ...")
@@ -24,3 +26,12 @@ def sample_dataset(config: Config, show: Show) -> Path | None:
         for event in jobs.prepare([jobs.sample_source()], folder, config, control):
             show(event)
     return None if show.interrupted else folder
+
+
+def sample_folder(config: Config) -> Path:
+    """Where the sample text lies or will lie, prepared as `config` wants it: another place for other settings."""
+    data = dataclasses.asdict(config.data)
+    del data["stride"]  # how training reads the dataset, not what is in it
+    settings = json.dumps([data, dataclasses.asdict(config.tokenizer)], sort_keys=True)
+    tokenizer = re.sub(r"\W+", "-", config.tokenizer.name)
+    return paths.datasets_dir() / f"{jobs.SAMPLE_NAME}-{tokenizer}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"

@@ -68,9 +68,9 @@ class Show(ABC):
             return
         try:
             write(*values)
-        except BrokenPipeError:
+        except (BrokenPipeError, SystemExit) as gone:  # rich turns a broken pipe into SystemExit(1)
             if self._control is None:
-                raise
+                raise BrokenPipeError from gone
             self._reader_gone = True
             self._control.stop()
 

@@ -1,0 +1,84 @@
+"""The verbs that only tell: presets, settings, estimates."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from atlas_core import config as settings
+from atlas_core import memory, presets
+from atlas_core.cli import main
+from atlas_core.config import Config
+
+
+def events(capsys: pytest.CaptureFixture[str], *argv: str) -> list[dict[str, Any]]:
+    assert main([*argv, "--json"]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_presets_are_listed_with_computed_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = events(capsys, "presets")
+    assert [event["event"] for event in listed] == ["preset"] * len(presets.BUILT_IN) + ["finished"]
+    for event, preset in zip(listed, presets.all_presets().values(), strict=False):
+        assert event["name"] == preset.name
+        assert event["parameters"] == memory.count_parameters(preset.config.model)
+        assert event["tokens_per_step"] == preset.config.tokens_per_step
+        assert Config.from_dict(event["config"]) == preset.config
+
+
+def test_the_table_of_presets_is_not_cut_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["presets"]) == 0
+    out = capsys.readouterr().out
+    for preset in presets.all_presets().values():
+        assert preset.name in out
+        assert preset.config.description in out
+    assert "51.2 M" in out
+
+
+def test_a_preset_is_shown_as_a_configuration_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["presets", "nano"]) == 0
+    assert Config.from_dict(yaml.safe_load(capsys.readouterr().out)) == presets.find("NANO").config
+
+
+@pytest.mark.parametrize("argv", [["presets", "--settings"], ["train", "--help-settings"]])
+def test_every_setting_is_listed_with_its_help(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert all(key in out for key in settings.settings())
+    listed = events(capsys, *argv)[:-1]
+    assert [(event["key"], event["help"]) for event in listed] == \
+        [(key, s.help) for key, s in settings.settings().items()]
+
+
+def test_a_default_is_shown_as_one_would_type_it(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["presets", "--settings"])
+    shown = {cells[0]: cells[1:] for line in capsys.readouterr().out.splitlines() if (cells := line.split())}
+    assert shown["model.tie_weights"][0] == "true"
+    assert shown["sampling.prompts"][0] == '[""]'
+    for key in ("model.tie_weights", "sampling.prompts", "training.learning_rate"):
+        assert settings.parse_overrides([f"{key}={shown[key][0]}"])
+
+
+def test_an_estimate_adds_up_and_judges_for_the_named_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ("estimate", "--preset", "tiny", "--device-memory")
+    roomy, cramped = (events(capsys, *argv, size)[0] for size in ("64G", "1G"))
+    assert roomy["parameters"] == memory.count_parameters(presets.find("TINY").config.model)
+    items = {name: size for name, size in roomy["memory"].items() if name != "total_bytes"}
+    assert sum(items.values()) == roomy["memory"]["total_bytes"]
+    assert (roomy["fits"], cramped["fits"]) == ("fits", "too big")
+    assert cramped["device_bytes"] == 2**30
+
+
+def test_an_estimate_for_people_names_every_item_and_a_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["estimate", "--preset", "ultra", "--device-memory", "1GiB"]) == 0
+    out = capsys.readouterr().out
+    for word in ("weights", "gradients", "optimizer", "activations", "head", "total", "too big in 1.0 GB"):
+        assert word in out
+
+
+def test_an_estimate_follows_changed_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = (events(capsys, "estimate", "--preset", "nano", "--set", f"model.num_layers={n}")[0] for n in (1, 2))
+    assert two["parameters"] - one["parameters"] == memory.block_parameters(presets.find("NANO").config.model)
