@@ -70,7 +70,7 @@ def generate(checkpoint: Path, prompts: Sequence[str], settings: Sampling, contr
 def evaluate(checkpoint: Path, dataset: Path, control: Control, *, split: str = "val") -> Iterator[Event]:
     """The loss of a checkpoint on the whole of a dataset's `split`. Yields `EvalDone`."""
     from atlas_core.hardware.device import choose_device, choose_precision
-    from atlas_core.text.dataset import Dataset, Windows
+    from atlas_core.text.dataset import Dataset
     from atlas_core.training import trainer
     from atlas_core.training.checkpoint import load_model
 
@@ -80,8 +80,7 @@ def evaluate(checkpoint: Path, dataset: Path, control: Control, *, split: str = 
         raise DataError("The dataset was prepared with another tokenizer than the model has.",
                         f"Prepare the text again with --tokenizer {loaded.path.parent.parent}.")
     precision = choose_precision(loaded.config.training.precision, loaded.model.device)
-    tokens = data.tokens(split)
-    windows = Windows(tokens, context=min(loaded.config.model.max_seq_len, len(tokens) - 1), seed=0)
+    windows = trainer.validation_windows(data, split, loaded.config.model.max_seq_len)
     everything = loaded.config.replace({"evaluation.eval_batches": 10**6})
     result = trainer.evaluate(loaded.model, data, windows, everything, trainer.autocast(loaded.model.device, precision),
                               split=split)

@@ -128,13 +128,14 @@ class TrainingLog:
             self.line(f"RESUMED from step {event.resumed_from}")
         memory = psutil.virtual_memory()
         m, t, meta = self._config.model, self._config.training, self._dataset.meta
+        val_tokens = meta.splits["val"].tokens if "val" in meta.splits else 0
         self.line(f"system: {platform.platform()}, Python {platform.python_version()}, torch {torch.__version__}, "
                   f"{memory.total / 2**30:.1f} GiB memory")
         self.line(f"device: {event.device}, {event.precision}, {event.threads} threads")
         self.line(f"model: {event.parameters:,} parameters; {m.num_layers} layers, width {m.hidden_size}, "
                   f"{m.num_heads} heads, context {m.max_seq_len}, vocabulary {m.vocab_size}")
         self.line(f"dataset: {meta.name}; {event.train_tokens:,} tokens to learn from, "
-                  f"{len(self._dataset.tokens('val')):,} to validate; fingerprint {meta.fingerprint[:16]}")
+                  f"{val_tokens:,} to validate; fingerprint {meta.fingerprint[:16]}")
         self.line(f"plan: {event.max_steps:,} steps of {event.tokens_per_step:,} tokens, learning rate "
                   f"{t.learning_rate:g} {t.scheduler_type}, {t.warmup_steps} warm-up steps")
 

@@ -57,8 +57,7 @@ class Trainer:
         self.precision = hardware.choose_precision(t.precision, self.device)
         self.threads = hardware.use_threads(config.hardware.threads)
         self.train_windows = Windows(dataset.tokens("train"), context=context, stride=config.data.stride, seed=t.seed)
-        val_tokens = dataset.tokens("val")
-        self.val_windows = Windows(val_tokens, context=min(context, len(val_tokens) - 1), seed=t.seed)
+        self.val_windows = validation_windows(dataset, "val", context) if "val" in dataset.meta.splits else None
         torch.manual_seed(t.seed)
         self.model = AtlasLM(config.model, gradient_checkpointing=t.gradient_checkpointing).to(self.device)
         self.optimizer = build_optimizer(self.model, t)
@@ -208,7 +207,9 @@ class Trainer:
         return event
 
     def _evaluate(self) -> Iterator[Event]:
-        """Validate, and keep the checkpoint if none was better."""
+        """Validate, if text was kept aside for it, and keep the checkpoint if none was better."""
+        if self.val_windows is None:
+            return
         progress = self.progress
         result = evaluate(self.model, self.dataset, self.val_windows, self.config, self._autocast())
         improved = result.val_loss < progress.best_val_loss
@@ -335,6 +336,12 @@ class _Pace:
             return wished.save_interval
         by_time = int(wished.save_minutes * 60 * steps / max(seconds, 1e-9))
         return max(1, min(by_time, self.config.training.max_steps // SAVES_PER_RUN))
+
+
+def validation_windows(dataset: Dataset, split: str, context: int) -> Windows:
+    """Windows over all of `split`; a split shorter than the context gets shorter ones."""
+    tokens = dataset.tokens(split)
+    return Windows(tokens, context=min(context, len(tokens) - 1))
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -314,6 +314,13 @@ def test_an_unwritable_place_is_one_sentence(dataset: Path, tmp_path: Path) -> N
         train(dataset, tmp_path / "file" / "run")
 
 
+def test_a_run_without_validation_trains_and_samples_all_the_same(tmp_path: Path) -> None:
+    everything = tiny.config(data__val_fraction=0.0)
+    events = train(tiny.make_dataset(tmp_path, everything), tmp_path / "run", everything)
+    assert isinstance(events[-1], Finished) and not any(isinstance(e, EvalDone) for e in events)
+    assert runs.best(tmp_path / "run") is None and runs.inspect(tmp_path / "run").state == "done"
+
+
 # ---- records --------------------------------------------------------------------------------------------
 
 
