@@ -26,14 +26,14 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QApplication, QFileDialog, QLabel, QMainWindow, QMessageBox, QTabWidget
 
-from atlas_core import history, jobs, paths, presets, runs
+from atlas_core import format, history, jobs, paths, presets, runs
 from atlas_core.config import Config, Sampling
 from atlas_core.errors import AtlasError
 from atlas_core.events import CheckpointSaved, Event, Exported, RunStarted
 from atlas_core.paths import write_atomically
 from atlas_core.runs import RunInfo
 from atlas_core.text.dataset import Meta
-from atlas_gui import datasets, format, sentences, theme
+from atlas_gui import datasets, sentences, theme
 from atlas_gui.dialogs import error as error_dialog
 from atlas_gui.dialogs import resume as resume_dialog
 from atlas_gui.dialogs.export import ExportDialog
@@ -98,6 +98,7 @@ class MainWindow(QMainWindow):
         self.tabs.setObjectName("tabs")
         self.tabs.setAccessibleName("Tabs")
         self.tabs.setDocumentMode(True)
+        self.tabs.tabBar().setDrawBase(False)
         for tab, name, icon in ((self.data_tab, "Data", "text-box-multiple-outline"),
                                 (self.model_tab, "Model", "layers-triple-outline"),
                                 (self.train_tab, "Train", "chart-line"),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from atlas_core import memory
+from atlas_core import format, memory
 from atlas_core.config import Config
 from atlas_core.events import (
     CheckpointSaved,
@@ -22,7 +22,6 @@ from atlas_core.events import (
 from atlas_core.history import History
 from atlas_core.runs import RunInfo
 from atlas_core.text.sources import ARCHIVE_SUFFIXES, LINES_SUFFIXES, TEXT_SUFFIXES
-from atlas_gui import format
 
 PACE_STEPS = 50  # the time left is told from the pace of the last so many steps
 READ = "Text, Markdown and JSON Lines files, folders and zip archives are read."

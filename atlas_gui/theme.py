@@ -195,10 +195,12 @@ def _style_sheet(p: Palette) -> str:
 
     QProgressBar {{ background: {p.hover}; border: none; border-radius: 4px; min-height: 8px; text-align: center; }}
     QProgressBar::chunk {{ background: {p.accent}; border-radius: 4px; }}
+    QProgressBar#runProgress, QProgressBar#runProgress::chunk {{ border-radius: 0; min-height: 0; }}
     QToolTip {{ background: {p.panel}; color: {p.text}; border: 1px solid {p.border}; padding: 4px; }}
     QToolBar {{ background: {p.panel}; border: none; border-bottom: 1px solid {p.border}; padding: 6px 8px; }}
     QStatusBar {{ background: {p.panel}; border-top: 1px solid {p.border}; }}
     QStatusBar::item {{ border: none; }}
+    QStatusBar QLabel {{ padding: 2px 8px; }}
     QSplitter::handle {{ background: transparent; }}
     QScrollArea {{ background: transparent; border: none; }}
     """

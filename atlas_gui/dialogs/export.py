@@ -26,9 +26,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from atlas_core import format as people
 from atlas_core.events import Exported, Progress
 from atlas_core.runs import CheckpointInfo
-from atlas_gui import format as people
 from atlas_gui import theme
 
 WIDTH_PX = 640

@@ -22,10 +22,11 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from atlas_core import format
 from atlas_core.config import Config
 from atlas_core.events import Progress
 from atlas_core.text.sources import SourceEntry
-from atlas_gui import format, theme
+from atlas_gui import theme
 from atlas_gui.widgets.config_form import ConfigForm
 from atlas_gui.widgets.dataset_view import DatasetView, characters_per_token, tokens
 from atlas_gui.widgets.drop_zone import DropZone

@@ -13,10 +13,10 @@ from typing import Any
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QInputDialog, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from atlas_core import memory
+from atlas_core import format, memory
 from atlas_core.config import SECTIONS, Config
 from atlas_core.presets import Preset
-from atlas_gui import format, theme
+from atlas_gui import theme
 from atlas_gui.widgets.command_line import CommandLine, train_command
 from atlas_gui.widgets.config_form import ConfigForm
 from atlas_gui.widgets.memory_bar import MemoryBar

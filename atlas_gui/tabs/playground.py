@@ -21,8 +21,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from atlas_core import format as people
 from atlas_core.events import Generated, TextPiece
-from atlas_gui import format as people
 from atlas_gui import theme
 from atlas_gui.widgets.output_view import OutputView
 from atlas_gui.widgets.sampling_panel import SamplingPanel

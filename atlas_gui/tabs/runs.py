@@ -21,8 +21,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from atlas_core import format as people
 from atlas_core.runs import RunInfo
-from atlas_gui import format as people
 from atlas_gui import theme
 from atlas_gui.widgets.run_card import RunCard
 

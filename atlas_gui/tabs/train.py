@@ -27,9 +27,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from atlas_core import format
 from atlas_core.events import Event, SampleDrawn
 from atlas_core.history import History
-from atlas_gui import format, theme
+from atlas_gui import theme
 from atlas_gui.widgets.growing_column import Array, GrowingColumn
 from atlas_gui.widgets.metric_plot import STEPS, TIME, TOKENS, AxisUnit, Curves, MetricPlot
 

@@ -11,7 +11,8 @@ from typing import Any
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QStackedLayout, QVBoxLayout, QWidget
 
-from atlas_gui import format, theme
+from atlas_core import format
+from atlas_gui import theme
 from atlas_gui.widgets.length_histogram import LengthHistogram
 from atlas_gui.widgets.token_view import TokenView
 

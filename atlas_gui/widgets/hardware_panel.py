@@ -16,8 +16,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from atlas_core import format
 from atlas_core.hardware.telemetry import Reading
-from atlas_gui import format, theme
+from atlas_gui import theme
 from atlas_gui.widgets.trace import Trace
 
 WIDTH = 216

@@ -9,7 +9,8 @@ from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from atlas_gui import format, theme
+from atlas_core import format
+from atlas_gui import theme
 
 BARS_PER_DOUBLING = 2
 

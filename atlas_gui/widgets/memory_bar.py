@@ -9,7 +9,8 @@ from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPainterPath, QPaintEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from atlas_gui import format, theme
+from atlas_core import format
+from atlas_gui import theme
 
 THIN_HEIGHT, THICK_HEIGHT = 8, 20
 SWATCH = 10  # pixels, the legend's coloured square

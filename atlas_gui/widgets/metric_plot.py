@@ -16,7 +16,8 @@ from PySide6.QtCore import QEvent, QPointF, Qt, Signal
 from PySide6.QtGui import QColor, QFont, QImage, QPen
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout
 
-from atlas_gui import format, theme
+from atlas_core import format
+from atlas_gui import theme
 
 Column = Sequence[float] | NDArray[np.float64]
 Formatter = Callable[[float], str]

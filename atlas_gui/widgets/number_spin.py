@@ -13,7 +13,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtGui import QValidator, QWheelEvent
 from PySide6.QtWidgets import QAbstractSpinBox, QWidget
 
-from atlas_gui import format
+from atlas_core import format
 
 
 class NumberSpin(QAbstractSpinBox):

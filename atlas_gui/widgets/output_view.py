@@ -14,8 +14,8 @@ from PySide6.QtCore import QEvent, QPoint
 from PySide6.QtGui import QColor, QHelpEvent, QTextCharFormat, QTextCursor, QTextOption
 from PySide6.QtWidgets import QPlainTextEdit, QToolTip, QWidget
 
+from atlas_core import format as people
 from atlas_core.events import TextPiece
-from atlas_gui import format as people
 from atlas_gui import theme
 
 LEAST_PROBABILITY = 1e-3  # tokens this unlikely or less get the full tint

@@ -11,7 +11,8 @@ from PySide6.QtCore import QPoint, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QLabel, QRadioButton, QSizePolicy, QWidget
 
-from atlas_gui import format, theme
+from atlas_core import format
+from atlas_gui import theme
 from atlas_gui.widgets.memory_bar import MemoryBar
 
 VERDICT_ROLES = {"fits": "good", "tight": "warning", "too big": "bad"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -16,7 +17,6 @@ from PySide6.QtWidgets import (
     QSizePolicy,
     QStackedWidget,
     QToolBar,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -24,6 +24,7 @@ from atlas_gui import theme
 
 PRIMARY_WIDTH = 120
 BAR_STEPS = 1000
+BAR_HEIGHT = 4
 
 
 @dataclass(frozen=True)
@@ -109,28 +110,13 @@ class RunBar(QToolBar):
         self._sentence.setAccessibleName("What will happen, or how far it is")
         self._sentence.setMinimumWidth(0)
         self._sentence.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self._bar = QProgressBar()
+        self._bar = QProgressBar(self)  # lies along the lower edge, so that nothing jumps when it comes and goes
         self._bar.setObjectName("runProgress")
         self._bar.setAccessibleName("Progress of the run")
         self._bar.setTextVisible(False)
-        self._bar.setFixedHeight(theme.spacing // 2)
-        policy = self._bar.sizePolicy()
-        policy.setRetainSizeWhenHidden(True)  # so that the sentence does not jump
-        self._bar.setSizePolicy(policy)
         self.addWidget(self._lay_out())
 
     def _lay_out(self) -> QWidget:
-        line = QHBoxLayout()
-        line.setContentsMargins(0, 0, 0, 0)
-        line.setSpacing(2 * theme.spacing)
-        line.addWidget(self._title)
-        line.addWidget(self._sentence, 1)
-        words = QVBoxLayout()
-        words.setSpacing(theme.spacing // 2)
-        words.addStretch()
-        words.addLayout(line)
-        words.addWidget(self._bar)
-        words.addStretch()
         page = QWidget()
         row = QHBoxLayout(page)
         row.setContentsMargins(0, 0, 0, 0)
@@ -138,7 +124,9 @@ class RunBar(QToolBar):
         for widget in (self._primary, self.stop_button, self.new_run_button):
             row.addWidget(widget)
         row.addSpacing(theme.spacing)
-        row.addLayout(words, 1)
+        row.addWidget(self._title)
+        row.addSpacing(theme.spacing)
+        row.addWidget(self._sentence, 1)
         row.addSpacing(theme.spacing)
         for widget in (self.export_button, self.settings_button):
             row.addWidget(widget)
@@ -158,6 +146,10 @@ class RunBar(QToolBar):
 
     def _on_train_clicked(self) -> None:
         (self.resume_requested if self._state.primary == "resume" else self.train_requested).emit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._bar.setGeometry(0, self.height() - BAR_HEIGHT, self.width(), BAR_HEIGHT)
 
 
 def _button(text: str, icon: str, name: str, tooltip: str, *, role: str = "") -> QPushButton:

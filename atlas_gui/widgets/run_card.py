@@ -9,8 +9,8 @@ from pathlib import Path
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
 
+from atlas_core import format as people
 from atlas_core.runs import RunInfo
-from atlas_gui import format as people
 from atlas_gui import theme
 from atlas_gui.widgets.sparkline import Sparkline
 

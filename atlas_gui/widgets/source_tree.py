@@ -20,8 +20,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from atlas_core import format
 from atlas_core.text.sources import SourceEntry
-from atlas_gui import format, theme
+from atlas_gui import theme
 
 SHOWN_ENTRIES = 300  # of one source; an archive may hold a hundred thousand
 KINDS = {"text": "text", "lines": "one document a line", "other": "other"}

@@ -10,7 +10,7 @@ from PySide6.QtCore import QPointF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from atlas_gui import format as people
+from atlas_core import format as people
 from atlas_gui import theme
 
 MARGIN = 4  # pixels, so that neither the line nor its last point is cut off

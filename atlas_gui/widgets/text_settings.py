@@ -11,10 +11,11 @@ from typing import Any
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from atlas_core import format
 from atlas_core.config import Config, settings
 from atlas_core.errors import TokenizerError
 from atlas_core.text.tokenizer import bpe_size
-from atlas_gui import format, theme
+from atlas_gui import theme
 from atlas_gui.widgets.setting_editor import CalmCombo
 
 TOKENIZERS = ("gpt2", "bpe:1024", "bpe:4096", "bpe:16384")
