@@ -71,7 +71,7 @@ def test_smoothing_stays_within_the_values_and_starts_at_the_first(values: list[
     smoothed = history.smooth(values, amount)
     assert len(smoothed) == len(values)
     assert smoothed[0] == pytest.approx(values[0], abs=1e-6)
-    slack = 1e-6 * max(1.0, max(map(abs, values)))
+    slack = 1e-6 * max(1.0, *map(abs, values))
     assert all(min(values) - slack <= s <= max(values) + slack for s in smoothed)
 
 

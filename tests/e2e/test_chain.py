@@ -68,7 +68,7 @@ def whole(folder: Path) -> Path:
 def killed(folder: Path) -> Path:
     """A run that was killed without warning and went on."""
     run = folder / "killed"
-    words = atlas("train", "--config", str(folder / "config.yaml"), "--data", str(folder / "dataset"), "--out", str(run))
+    words = atlas("train", *_where(folder, run))
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -82,9 +82,12 @@ def killed(folder: Path) -> Path:
     return _train(folder, run)
 
 
+def _where(folder: Path, run: Path) -> list[str]:
+    return ["--config", str(folder / "config.yaml"), "--data", str(folder / "dataset"), "--out", str(run)]
+
+
 def _train(folder: Path, run: Path) -> Path:
-    events = run_atlas("train", "--config", str(folder / "config.yaml"), "--data", str(folder / "dataset"),
-                       "--out", str(run), "--resume", "auto")
+    events = run_atlas("train", *_where(folder, run), "--resume", "auto")
     assert events[-1]["event"] == "finished" and events[-1]["reason"] == "done"
     return run
 
