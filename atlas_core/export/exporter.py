@@ -5,6 +5,7 @@ A file that existed before survives everything but success. Formats and proofs a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterator
@@ -41,11 +42,9 @@ def export_checkpoint(trained: Trained, to: Path, *, type: str = "f16", verify: 
     """
     model, tokenizer, config = trained.model, trained.tokenizer, trained.config
     planned = gguf.plan(model, type)  # refuse before anything touches the disk
-    if to.is_dir():
-        raise ExportError(f"{to} is a folder, not a file.", f"Choose a file name such as {to / 'model.gguf'}.")
+    _make_room(to)
     unproven = to.with_name(f".{to.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        to.parent.mkdir(parents=True, exist_ok=True)
         yield from gguf.write_gguf(model, tokenizer, config, unproven, type=type, name=name)
         checks: tuple[str, ...] = ()
         if verify:
@@ -57,5 +56,16 @@ def export_checkpoint(trained: Trained, to: Path, *, type: str = "f16", verify: 
     except OSError as error:
         raise cannot_write(to, error) from error
     finally:
-        unproven.unlink(missing_ok=True)
+        with contextlib.suppress(PermissionError):  # Windows keeps a file that the failed proof still has open
+            unproven.unlink(missing_ok=True)
     yield Exported(to, type, to.stat().st_size, verify, len(planned), checks)
+
+
+def _make_room(to: Path) -> None:
+    """Make the folder of `to`. Raises `AtlasError` if there can be no such file."""
+    if to.is_dir():
+        raise ExportError(f"{to} is a folder, not a file.", f"Choose a file name such as {to / 'model.gguf'}.")
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(to, error) from error

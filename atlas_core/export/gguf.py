@@ -89,7 +89,7 @@ def write_gguf(model: AtlasLM, tokenizer: AtlasTokenizer, config: Config, to: Pa
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for done, tensor in enumerate(planned, 1):
-            writer.write_tensor_data(encode(state[tensor.source], tensor.type))
+            writer.write_tensor_data(_checked(state[tensor.source], tensor))
             yield Progress(done, len(planned), "tensors", "Writing")
         for file in writer.fout or ():
             file.flush()
@@ -101,6 +101,16 @@ def write_gguf(model: AtlasLM, tokenizer: AtlasTokenizer, config: Config, to: Pa
 def encode(tensor: torch.Tensor, type: GGMLQuantizationType) -> np.ndarray:
     """The numbers of one tensor as the file holds them; for other types than F32 and F16, as bytes."""
     return gguf.quants.quantize(tensor.detach().float().cpu().contiguous().numpy(), type)
+
+
+def _checked(source: torch.Tensor, tensor: Planned) -> np.ndarray:
+    """The tensor encoded. Raises `ExportError` for weights that are not numbers, or not any more."""
+    if not torch.isfinite(source).all():
+        raise ExportError(f"The weights of {tensor.name} are not numbers.",
+                          "The training went astray: export an earlier checkpoint.")
+    if tensor.type == GGMLQuantizationType.F16 and source.abs().max() > torch.finfo(torch.float16).max:
+        raise ExportError(f"The weights of {tensor.name} are too large for f16.", "Export with --type bf16 or f32.")
+    return encode(source, tensor.type)
 
 
 def file_bytes(model: AtlasLM, type: str) -> int:
@@ -172,7 +182,6 @@ def _add_vocabulary(writer: gguf.GGUFWriter, tokenizer: AtlasTokenizer, words: v
     writer.add_token_merges(words.merges)
     writer.add_bos_token_id(tokenizer.bos_id)
     writer.add_eos_token_id(tokenizer.eos_id)
-    writer.add_eot_token_id(tokenizer.eos_id)  # without it llama.cpp warns that it does not know the name <|eos|>
     writer.add_pad_token_id(tokenizer.pad_id)
     writer.add_unk_token_id(tokenizer.unk_id)
     writer.add_add_bos_token(add_bos)

@@ -41,6 +41,7 @@ def _parameters(xllamacpp: Any, path: str) -> Any:
     p.n_ctx = 0  # the model's own
     p.n_parallel = 1
     p.n_gpu_layers = 0
+    p.cpuparams.n_threads = p.cpuparams_batch.n_threads = 1  # more threads spin, and crawl where the machine is busy
     p.warmup, p.fit_params, p.ui = False, False, False
     p.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     p.cache_type_k = p.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
@@ -48,30 +49,36 @@ def _parameters(xllamacpp: Any, path: str) -> Any:
 
 
 def _tokenize(server: Any, request: dict[str, Any]) -> list[int]:
-    body = {"content": request["text"], "add_special": False, "parse_special": False}
-    call = urllib.request.Request(server.listening_address + "/tokenize", json.dumps(body).encode(),
-                                  {"Content-Type": "application/json"})
-    with urllib.request.urlopen(call, timeout=60) as reply:
-        tokens: list[int] = json.load(reply)["tokens"]
+    reply = _post(server, "/tokenize", content=request["text"], add_special=False, parse_special=False)
+    tokens: list[int] = reply["tokens"]
     return tokens
 
 
 def _greedy(server: Any, request: dict[str, Any]) -> list[int]:
-    reply = _complete(server, request["ids"], n_predict=request["count"], n_probs=1, ignore_eos=True)
-    return [place["id"] for place in reply]
+    reply = _complete(server, request["ids"], n_predict=request["count"], ignore_eos=True, return_tokens=True)
+    tokens: list[int] = reply["tokens"]
+    return tokens
 
 
 def _logprobs(server: Any, request: dict[str, Any]) -> list[float]:
-    reply = _complete(server, request["ids"], n_predict=1, n_probs=request["vocabulary"])
-    by_id = {choice["id"]: choice["logprob"] for choice in reply[0]["top_logprobs"]}
-    return [by_id[token] for token in range(request["vocabulary"])]
+    # The server reports no probabilities beside a token that is half a character, so "a" is made to come. They
+    # are the model's own, from before this.
+    reply = _complete(server, request["ids"], n_predict=1, n_probs=request["vocabulary"], logit_bias=[["a", 1e6]])
+    found = {choice["id"]: choice["logprob"] for choice in reply["completion_probabilities"][0]["top_logprobs"]}
+    return [found[token] for token in range(request["vocabulary"])]
 
 
-def _complete(server: Any, ids: list[int], **settings: Any) -> list[dict[str, Any]]:
-    """The drawn places of a completion, each with its id and its log-probabilities."""
-    reply = server.handle_completions({"prompt": ids, "temperature": 0.0, "cache_prompt": False, **settings})
-    places: list[dict[str, Any]] = reply["choices"][0]["logprobs"]["content"]
-    return places
+def _complete(server: Any, ids: list[int], **settings: Any) -> dict[str, Any]:
+    return _post(server, "/completion", prompt=ids, temperature=0.0, cache_prompt=False, **settings)
+
+
+def _post(server: Any, path: str, **body: Any) -> dict[str, Any]:
+    """Ask the server over HTTP; the waiting is limited by the parent."""
+    call = urllib.request.Request(server.listening_address + path, json.dumps(body).encode(),
+                                  {"Content-Type": "application/json"})
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(call) as reply:
+        answer: dict[str, Any] = json.load(reply)
+    return answer
 
 
 _OPERATIONS = {"tokenize": _tokenize, "greedy": _greedy, "logprobs": _logprobs}
