@@ -63,6 +63,7 @@ def generate(checkpoint: Path, prompts: Sequence[str], settings: Sampling, contr
 
     loaded = load_model(runs.resolve(checkpoint), device=choose_device(device))
     yield from generator.stream(loaded.model, loaded.tokenizer, prompts, settings,
+                                add_bos=loaded.config.tokenizer.add_bos,
                                 should_stop=lambda: control.text_stopping)
     yield Finished("stopped" if control.stopping else "done")
 

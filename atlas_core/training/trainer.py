@@ -230,7 +230,8 @@ class Trainer:
 
     def _sample(self, prompt: str, wished: Sampling, should_stop: Callable[[], bool]) -> Iterator[Event]:
         """Pieces as they come, then the whole. Draws from a generator of its own, so training is not disturbed."""
-        for event in generator.stream(self.model, self.dataset.tokenizer, [prompt], wished, should_stop=should_stop):
+        for event in generator.stream(self.model, self.dataset.tokenizer, [prompt], wished,
+                                      add_bos=self.config.tokenizer.add_bos, should_stop=should_stop):
             yield event
             if isinstance(event, Generated):
                 yield SampleDrawn(self.progress.step, prompt, event.text, wished.seed)
