@@ -41,7 +41,7 @@ from atlas_core.training import checkpoint
 from atlas_core.training.optim import build_optimizer, learning_rate, set_learning_rate
 
 SPEED_STEPS = 10  # steps after which the speed counts as known
-SAVES_PER_RUN = 5  # a run too short for its interval is still saved this often
+SAVES_PER_RUN = 20  # a short run is saved this often, however short
 
 
 class Trainer:
