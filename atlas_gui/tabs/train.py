@@ -91,6 +91,11 @@ class TrainTab(QWidget):
         del self._samples[SAMPLES_KEPT:]
         self._show_samples()
 
+    @property
+    def samples(self) -> tuple[SampleDrawn, ...]:
+        """The texts in sight, the newest first."""
+        return tuple(self._samples)
+
     def add_log(self, line: str) -> None:
         self._log.append(line)
         if self._passes_filter(line):

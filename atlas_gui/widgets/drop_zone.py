@@ -58,21 +58,23 @@ class DropZone(QFrame):
 
     def _build_invitation(self) -> QWidget:
         page = QWidget()
-        picture = QLabel()
-        picture.setPixmap(theme.icon("tray-arrow-down", "muted").pixmap(QSize(48, 48)))
-        theme.notifier.changed.connect(
-            lambda: picture.setPixmap(theme.icon("tray-arrow-down", "muted").pixmap(QSize(48, 48))))
+        self._picture = QLabel()
+        self._paint_picture()
+        theme.notifier.changed.connect(self._paint_picture)
         title = QLabel("Drop your text here")
         theme.set_role(title, "title")
         about = QLabel("Files (.txt, .md, .jsonl), folders or a .zip of them.\nOr begin with the sample text.")
         theme.set_role(about, "muted")
         column = QVBoxLayout(page)
         column.addStretch(1)
-        for label in (picture, title, about):
+        for label in (self._picture, title, about):
             label.setAlignment(Qt.AlignmentFlag.AlignCenter)
             column.addWidget(label)
         column.addStretch(1)
         return page
+
+    def _paint_picture(self) -> None:
+        self._picture.setPixmap(theme.icon("tray-arrow-down", "muted").pixmap(QSize(48, 48)))
 
     def show_sources(self, sources: Sequence[Path], entries: Sequence[SourceEntry]) -> None:
         self.tree.show_sources(sources, entries)
