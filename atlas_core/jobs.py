@@ -14,7 +14,7 @@ from atlas_core import memory, paths, presets, runs
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control
 from atlas_core.errors import DataError
-from atlas_core.events import Estimate, EvalDone, Event, Exported, Finished, Generated, Notice, Prepared
+from atlas_core.events import Estimate, EvalDone, Event, Exported, Finished, Generated, Notice, Prepared, Progress
 
 SAMPLE_NAME = "shakespeare"
 DEMO_STEPS = 400
@@ -96,10 +96,11 @@ def export(checkpoint: Path, to: Path, control: Control, *, type: str = "f16", v
 
     loaded = load_model(runs.resolve(checkpoint))
     for event in exporter.export_checkpoint(loaded, to, type=type, verify=verify):
-        if control.stopping:
-            break
         yield event
-    yield Finished("stopped" if control.stopping else "done", details={"path": str(to)})
+        if control.stopping and isinstance(event, Progress):  # the file is not in its place yet
+            yield Finished("stopped")
+            return
+    yield Finished(details={"path": str(to)})
 
 
 def estimate(config: Config, *, device_bytes: int | None = None) -> Iterator[Event]:
