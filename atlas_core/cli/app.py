@@ -45,13 +45,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json = "--json" in argv  # looked up before parsing: wrong usage is an event as well
     _set_encodings(utf8=as_json)
     show: Show = JsonLines() if as_json else Terminal()
+    status = DONE
     try:
         with show:
             status = _run(argv, show)
         sys.stdout.flush()
     except BrokenPipeError:
+        silence_stdout()  # whoever read our output has seen enough
+    except OSError:
         silence_stdout()
-        return DONE  # whoever read our output has seen enough
+        return status or FAILED  # a closed terminal or a full disk: nothing can be told any more
     return status
 
 

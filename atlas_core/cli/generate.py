@@ -61,7 +61,7 @@ def continue_all(args: argparse.Namespace, checkpoint: Path, prompts: Sequence[s
             texts.take(event)
             show(event)
     if args.out:
-        paths.write_atomically(args.out, "".join(collected).encode("utf-8", errors="replace"))
+        write_texts(args.out, collected)
         show(Notice(f"Written to {args.out}."))
     show(Finished("stopped" if control.stopping else "done"))
 
@@ -83,9 +83,13 @@ def converse(args: argparse.Namespace, checkpoint: Path, wished: Sampling, show:
             for event in stream(checkpoint, [prompt], wished, control, device=args.device):
                 texts.take(event)
                 show(event)
-    if args.out:
-        paths.write_atomically(args.out, "".join(collected).encode("utf-8", errors="replace"))
+        if args.out:  # after each text: Ctrl+C at the next prompt must not lose any
+            write_texts(args.out, collected)
     show(Finished())
+
+
+def write_texts(file: Path, pieces: Sequence[str]) -> None:
+    paths.write_atomically(file, "".join(pieces).encode("utf-8", errors="replace"))
 
 
 def stream(checkpoint: Path, prompts: Sequence[str], wished: Sampling, control: Control,

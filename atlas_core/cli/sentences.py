@@ -47,9 +47,8 @@ def _(event: RunStarted) -> str:
 
 @sentence.register
 def _(event: EvalDone) -> str:
-    best = "best so far" if event.improved else f"best {people.loss(event.best)}"
     return (f"validation at step {people.count(event.step)}: loss {people.loss(event.val_loss)}, perplexity "
-            f"{people.perplexity(event.val_perplexity)}, {event.val_bits_per_byte:.3f} bits a byte ({best})")
+            f"{people.perplexity(event.val_perplexity)}, {event.val_bits_per_byte:.3f} bits a byte")
 
 
 @sentence.register
@@ -103,8 +102,15 @@ def step(event: StepDone, *, max_steps: int, seconds_left: float | None) -> str:
             f"{people.short_count(event.tokens_per_s)} tokens/s{left}")
 
 
+def compared(event: EvalDone) -> str:
+    """How a validation stands among those of its run."""
+    return "best so far" if event.improved else f"best {people.loss(event.best)}"
+
+
 def progress(event: Progress) -> str:
-    """ "12 of 37 documents"; bytes in units people know."""
+    """ "12 of 37 documents"; bytes in units people know; "..." while there is nothing to count."""
+    if not event.done and not event.total:
+        return "..."
     number = people.size if event.unit == "bytes" else people.count
     unit = "" if event.unit == "bytes" else f" {event.unit}"
     return f"{number(event.done)} of {number(event.total)}{unit}" if event.total else f"{number(event.done)}{unit}"

@@ -17,12 +17,24 @@ from atlas_core import format as people
 from atlas_core.cli import sentences
 from atlas_core.cli.meter import LineMeter, LiveMeter, Meter
 from atlas_core.control import Control
-from atlas_core.events import Estimate, Event, Failed, Finished, Notice, Progress, RunStarted, SampleDrawn, StepDone
+from atlas_core.events import (
+    Estimate,
+    EvalDone,
+    Event,
+    Failed,
+    Finished,
+    Notice,
+    Progress,
+    RunStarted,
+    SampleDrawn,
+    StepDone,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 PIPE_WIDTH = 200  # where nobody's window limits it, a table need not be cut
+CONTROL = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
 
 
 class Show(ABC):
@@ -56,7 +68,7 @@ class Show(ABC):
 
     @contextmanager
     def stops(self, control: Control) -> Iterator[None]:
-        """While this lasts, a reader that goes away (`atlas train | head`) stops the job instead of breaking it."""
+        """While this lasts, output that fails (`atlas train | head`, a closed terminal) stops the job gently."""
         self._control = control
         try:
             yield
@@ -68,9 +80,11 @@ class Show(ABC):
             return
         try:
             write(*values)
-        except (BrokenPipeError, SystemExit) as gone:  # rich turns a broken pipe into SystemExit(1)
+        except (OSError, SystemExit) as gone:
             if self._control is None:
-                raise BrokenPipeError from gone
+                if isinstance(gone, SystemExit):  # rich makes this of a broken pipe
+                    raise BrokenPipeError from gone
+                raise
             self._reader_gone = True
             self._control.stop()
 
@@ -150,6 +164,9 @@ class Terminal(Show):
         elif isinstance(event, RunStarted):
             self._run, self._first_step = event, None
             self._line(sentences.sentence(event))
+        elif isinstance(event, EvalDone):
+            in_run = f" ({sentences.compared(event)})" if self._run else ""  # a single evaluation has no rivals
+            self._line(sentences.sentence(event) + in_run)
         elif isinstance(event, SampleDrawn):
             self._sample(event)
         elif isinstance(event, Notice):
@@ -170,7 +187,7 @@ class Terminal(Show):
         self._write(self._table, headings, rows)
 
     def text(self, piece: str) -> None:
-        self._write(_print_now, piece)
+        self._write(_print_now, _harmless(piece) if sys.stdout.isatty() else piece)
 
     def keep_stdout_clean(self) -> None:
         self.__dict__.pop("_console", None)
@@ -181,7 +198,7 @@ class Terminal(Show):
             self._meter.clear()
 
     def _line(self, text: str, *, style: str = "") -> None:
-        self._console.print(_plain_spaces(text), style=style or None, soft_wrap=True)
+        self._console.print(_harmless(_plain_spaces(text)), style=style or None, soft_wrap=True)
 
     def _table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         from rich import box
@@ -210,7 +227,7 @@ class Terminal(Show):
 
     def _sample(self, event: SampleDrawn) -> None:
         self._line(f"sample at step {people.count(event.step)}:", style="bold")
-        for line in (event.prompt + event.text).splitlines() or ["(nothing)"]:
+        for line in (event.prompt + event.text or "(nothing)").split("\n"):
             self._line(f"  | {line}")
 
     def _estimate(self, event: Estimate) -> None:
@@ -227,6 +244,11 @@ class Terminal(Show):
 def _plain_spaces(text: str) -> str:
     """The narrow spaces inside numbers are for windows; a terminal's font often lacks them."""
     return text.replace(people.SPACE, " ")
+
+
+def _harmless(text: str) -> str:
+    """Without control characters: an untrained model writes them too, and a terminal would obey."""
+    return text.translate(CONTROL)
 
 
 def _print_now(text: str) -> None:

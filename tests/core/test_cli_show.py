@@ -75,6 +75,39 @@ def test_training_without_a_terminal_is_told_in_plain_lines(capsys: pytest.Captu
     assert len(out.splitlines()) < 12, "1 500 steps in no time are not 1 500 lines"
 
 
+def test_a_validation_is_compared_only_within_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    show = Terminal()
+    show(EVAL)
+    assert "best" not in capsys.readouterr().out
+    show(RUN)
+    show(EVAL)
+    assert "(best 2.400)" in capsys.readouterr().out
+
+
+class _Screen(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_what_a_model_writes_cannot_command_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = _Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    show = Terminal()
+    show.text("\x1b[2Jgone\nkept\ttab\x9b")
+    show(SampleDrawn(1, "", "\x1b]0;title\x07", 0))
+    shown = screen.getvalue()
+    assert "\x1b[2J" not in shown
+    assert "\x1b]0" not in shown
+    assert "gone\nkept\ttab" in shown
+
+
+def test_text_in_a_pipe_is_exactly_what_the_model_wrote(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().text("a\x1bb")
+    assert capsys.readouterr().out == "a\x1bb"
+
+
 def test_time_left_follows_the_speed_of_this_session(capsys: pytest.CaptureFixture[str]) -> None:
     show = Terminal()
     show(RUN)
@@ -153,6 +186,7 @@ def test_progress_is_told_in_its_own_unit() -> None:
     assert sentences.progress(Progress(3, 37, "documents")) == "3 of 37 documents"
     assert sentences.progress(Progress(2**20, 2**21, "bytes")).replace("\u202f", " ") == "1.0 MB of 2.0 MB"
     assert sentences.progress(Progress(5, 0, "tokens")) == "5 tokens"
+    assert sentences.progress(Progress(0, 0, "")) == "..."
 
 
 def test_every_event_of_a_job_is_shown_or_left_out_on_purpose() -> None:

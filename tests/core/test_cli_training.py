@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -243,11 +244,16 @@ def test_resume_auto_without_a_folder_takes_the_run_interrupted_last(atlas: Atla
     assert steps(events) == [7, 8, 9]
 
 
-@pytest.fixture
-def long_training(dataset: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """The real program in its own process, training for longer than anybody waits."""
-    argv = [sys.executable, "-m", "atlas_core", "train", *tiny(steps=1_000_000), "--data", str(dataset),
-            "--out", str(tmp_path / "run")]
+def endless(dataset: Path, run: Path) -> list[str]:
+    """The command for a training that lasts longer than anybody waits."""
+    return [sys.executable, "-m", "atlas_core", "train", *tiny(steps=1_000_000), "--data", str(dataset),
+            "--out", str(run)]
+
+
+@pytest.fixture(params=[(), ("--json",)], ids=["people", "json"])
+def long_training(dataset: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    """The real program in its own process."""
+    argv = [*endless(dataset, tmp_path / "run"), *request.param]
     program = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8")
     yield program
     if program.poll() is None:
@@ -256,14 +262,17 @@ def long_training(dataset: Path, tmp_path: Path) -> Iterator[subprocess.Popen[st
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+@pytest.mark.parametrize("long_training", [()], indirect=True)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_once_and_the_printed_command_resumes(
     number: signal.Signals, long_training: subprocess.Popen[str], tmp_path: Path, atlas: Atlas,
 ) -> None:
     assert long_training.stdout is not None
     said = ""
-    while "step 1/" not in said:
-        said += long_training.stdout.readline()
+    for line in long_training.stdout:
+        said += line
+        if "step 1/" in line:
+            break
     time.sleep(0.2)
     long_training.send_signal(number)
     said += long_training.communicate(timeout=60)[0]
@@ -279,11 +288,26 @@ def test_a_signal_saves_once_and_the_printed_command_resumes(
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 def test_a_reader_that_goes_away_makes_training_save(long_training: subprocess.Popen[str], tmp_path: Path) -> None:
     assert long_training.stdout is not None
-    while "step 1/" not in long_training.stdout.readline():
-        pass
+    for line in long_training.stdout:
+        if "step 1/" in line or '"step": 1,' in line:
+            break
     long_training.stdout.close()
     long_training.stdout = None
     assert long_training.wait(timeout=60) == 130
+    assert runs.inspect(tmp_path / "run").state == "interrupted"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such terminals")
+def test_a_terminal_that_is_closed_makes_training_save(dataset: Path, tmp_path: Path) -> None:
+    screen, terminal = os.openpty()
+    program = subprocess.Popen(endless(dataset, tmp_path / "run"), stdout=terminal, stderr=subprocess.DEVNULL,
+                               env={**os.environ, "TERM": "xterm"})
+    os.close(terminal)
+    shown = b""
+    while b"ppl" not in shown:
+        shown += os.read(screen, 4096)
+    os.close(screen)
+    assert program.wait(timeout=60) == 130
     assert runs.inspect(tmp_path / "run").state == "interrupted"
 
 
