@@ -14,7 +14,7 @@ from atlas_core import memory
 from atlas_core.config import Config
 
 PROBE_SIZE = 512
-PROBE_ROUNDS = 40  # the quickest counts: another program may have been busy during the others
+PROBE_ROUNDS = 12  # the quickest counts: another program may have been busy during the others
 
 
 def key(config: Config) -> str:

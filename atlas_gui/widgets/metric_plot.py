@@ -109,18 +109,18 @@ class MetricPlot(QFrame):
         self._x_axis.set_unit(unit)
 
     def set_log_scale(self, on: bool) -> None:
-        self._item.setLogMode(y=on)
+        self.plot_item.setLogMode(y=on)
 
     def set_follow(self, on: bool) -> None:
         """Keep the whole run in view, or leave the view to the person."""
         self._follow = on
-        self._item.enableAutoRange(x=on and self._leader is None, y=on)
+        self.plot_item.enableAutoRange(x=on and self._leader is None, y=on)
 
     def link_x(self, other: MetricPlot) -> None:
         """Show the same horizontal range as another plot."""
         # pyqtgraph's own link lines views up by their places on the screen, which shifts plots side by side.
         self._leader = other
-        other._item.getViewBox().sigXRangeChanged.connect(self._on_leader_moved)
+        other.plot_item.getViewBox().sigXRangeChanged.connect(self._on_leader_moved)
         self.set_follow(self._follow)
 
     def image(self) -> QImage:
@@ -135,6 +135,16 @@ class MetricPlot(QFrame):
     @property
     def curves(self) -> Curves:
         return self._curves
+
+    @property
+    def drawn_raw(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The points of the faint line: those of `curves.raw` that are numbers."""
+        return self._raw.xData, self._raw.yData
+
+    @property
+    def hint(self) -> str:
+        """What the empty plot says; nothing once there is a curve."""
+        return "" if self._hint.isHidden() else self._hint.text()
 
     # ---- building ------------------------------------------------------------------------------
 
@@ -152,7 +162,7 @@ class MetricPlot(QFrame):
         self._x_axis = _UnitAxis("bottom", STEPS)
         self._y_axis = _ValueAxis("left", self._value_text)
         self._view = pg.PlotWidget(axisItems={"bottom": self._x_axis, "left": self._y_axis}, background=None)
-        self._item = self._view.getPlotItem()
+        self.plot_item = self._view.getPlotItem()
         self._build_plot_item()
         self._hint = QLabel("", self._view)
         self._hint.setProperty("role", "muted")
@@ -168,7 +178,7 @@ class MetricPlot(QFrame):
         layout.addWidget(self._view, 1)
 
     def _build_plot_item(self) -> None:
-        item = self._item
+        item = self.plot_item
         item.setMenuEnabled(False)
         item.hideButtons()
         item.setDownsampling(auto=True, mode="peak")  # 1 M points cost 10 ms instead of 36, and no spike is lost
@@ -188,7 +198,7 @@ class MetricPlot(QFrame):
 
     def _connect(self) -> None:
         theme.notifier.changed.connect(self._paint_colors)
-        self._item.getViewBox().sigRangeChangedManually.connect(self._on_moved_by_hand)
+        self.plot_item.getViewBox().sigRangeChangedManually.connect(self._on_moved_by_hand)
         if not self._compact:
             self._view.scene().sigMouseMoved.connect(self._on_mouse_moved)
 
@@ -210,7 +220,7 @@ class MetricPlot(QFrame):
             axis.setPen(colors.border)
             axis.setTextPen(colors.muted)
             axis.setTickFont(font)
-        self._item.showGrid(x=not self._compact, y=True, alpha=0.25)
+        self.plot_item.showGrid(x=not self._compact, y=True, alpha=0.25)
         self._view.setBackground(colors.panel)
         self._show_values()
 
@@ -250,13 +260,13 @@ class MetricPlot(QFrame):
         return float(curves.val[max(0, before - 1)])
 
     def _on_mouse_moved(self, place: QPointF) -> None:
-        view = self._item.getViewBox()
+        view = self.plot_item.getViewBox()
         inside = view.sceneBoundingRect().contains(place)
         self._hovered_x = view.mapSceneToView(place).x() if inside else None
         self._show_values()
 
     def _on_leader_moved(self, _view: object, span: tuple[float, float]) -> None:
-        self._item.setXRange(*span, padding=0)
+        self.plot_item.setXRange(*span, padding=0)
 
     def _on_moved_by_hand(self) -> None:
         if self._follow:

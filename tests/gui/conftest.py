@@ -23,7 +23,7 @@ TINY: dict[str, Any] = {
     "model.max_seq_len": 16, "model.hidden_size": 16, "model.num_layers": 1, "model.num_heads": 2,
     "tokenizer.name": "bpe:512", "data.val_fraction": 0.2,
     "training.max_steps": 12, "training.batch_size": 2, "training.gradient_accumulation_steps": 1,
-    "training.warmup_steps": 2, "training.precision": "fp32",
+    "training.warmup_steps": 2, "training.precision": "fp32", "hardware.threads": 1,
     "evaluation.eval_interval": 4, "evaluation.eval_batches": 2,
     "sampling.interval": 6, "sampling.max_new_tokens": 4,
 }

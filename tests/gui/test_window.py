@@ -1,0 +1,263 @@
+"""The whole story in the real window with the real engine: drop, prepare, train, pause, talk, export, resume."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
+from PySide6.QtWidgets import QApplication, QDialog, QPushButton, QWidget
+from pytestqt.qtbot import QtBot
+
+from atlas_core import jobs, runs
+from atlas_core.events import TextPiece
+from atlas_gui.main_window import MainWindow
+from atlas_gui.session import IDLE, PAUSED, STARTING, TRAINING
+from tests.gui.conftest import JOB_MS, TINY
+
+WINDOW_WITHOUT_TORCH = """
+import sys
+from PySide6.QtWidgets import QApplication
+from atlas_gui import theme
+from atlas_gui.main_window import MainWindow
+app = QApplication([])
+theme.apply(app, None)
+window = MainWindow()
+window.show()
+while window.session.looked is None:
+    app.processEvents()
+assert window.isVisible()
+heavy = {"torch", "transformers"} & set(sys.modules)
+window.close()
+sys.exit(f"the window waited for {heavy}" if heavy else 0)
+"""
+
+
+def click(qtbot: QtBot, window: QWidget, name: str) -> None:
+    """A real mouse click in the middle of the button of that name."""
+    button = window.findChild(QPushButton, name)
+    assert button is not None, f"there is no {name}"
+    assert button.isVisible() and button.isEnabled(), f"{name} cannot be clicked"
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def wait_for(qtbot: QtBot, window: MainWindow, state: str) -> None:
+    qtbot.waitUntil(lambda: window.session.state == state, timeout=JOB_MS)
+
+
+def dialog(qtbot: QtBot, window: MainWindow, name: str) -> QDialog:
+    qtbot.waitUntil(lambda: window.findChild(QDialog, name) is not None, timeout=JOB_MS)
+    found = window.findChild(QDialog, name)
+    assert found is not None
+    return found
+
+
+def drag(path: Path) -> QMimeData:
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(path))])
+    return mime
+
+
+def drop(window: MainWindow, path: Path) -> None:
+    mime, buttons, keys = drag(path), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    copy = Qt.DropAction.CopyAction
+    QApplication.sendEvent(window, QDragEnterEvent(QPoint(40, 40), copy, mime, buttons, keys))
+    QApplication.sendEvent(window, QDropEvent(QPointF(40, 40), copy, mime, buttons, keys))
+
+
+def test_the_window_is_up_before_torch_is_imported() -> None:
+    done = subprocess.run([sys.executable, "-c", WINDOW_WITHOUT_TORCH], capture_output=True, text=True, timeout=120,
+                          check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_it_opens_ready_with_the_sample_and_one_sentence(window: MainWindow) -> None:
+    assert window.session.sources == (jobs.sample_source(),)
+    assert window.run_bar.train_button.isEnabled()
+    assert window.run_bar.sentence.startswith("Train NANO")
+    assert "shakespeare" in window.run_bar.sentence
+    assert window.findChild(QDialog, "resumeDialog") is None
+
+
+def test_everything_a_person_acts_on_can_be_found_by_its_name(window: MainWindow) -> None:
+    names = (
+        "tabs", "trainButton", "pauseButton", "stopButton", "saveNowButton", "sampleNowButton", "dropZone",
+        "addFilesButton", "useSampleButton", "prepareButton", "tokenizerCombo", "datasetSummary", "presetList",
+        "memoryBar", "fitButton", "lossPlot", "perplexityPlot", "smoothingSlider", "logScaleCheck", "hardwarePanel",
+        "promptEdit", "generateButton", "outputView", "temperatureSpin", "topKSpin", "topPSpin", "maxTokensSpin",
+        "seedSpin", "exportButton", "runsList",
+    )
+    assert window.objectName() == "mainWindow"
+    assert [name for name in names if window.findChild(QWidget, name) is None] == []
+
+
+def test_a_dragged_archive_is_announced_and_a_picture_is_refused(window: MainWindow, zipped_text: Path) -> None:
+    def hover(path: Path) -> str:
+        mime = drag(path)  # the event does not own it
+        event = QDragEnterEvent(QPoint(40, 40), Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton,
+                                Qt.KeyboardModifier.NoModifier)
+        QApplication.sendEvent(window, event)
+        assert window.drop_overlay.isVisible()
+        return window.drop_overlay.sentence
+
+    assert hover(zipped_text) == "Drop to learn from tales.zip"
+    assert hover(Path("holiday.png")).startswith("holiday.png is not text.")
+    QApplication.sendEvent(window, QDragLeaveEvent())
+    assert not window.drop_overlay.isVisible()
+    drop(window, Path("holiday.png"))
+    assert window.session.sources == (jobs.sample_source(),)
+    assert "not text" in window.toast.text
+
+
+def test_from_a_dropped_archive_to_an_exported_model(window: MainWindow, zipped_text: Path, qtbot: QtBot,
+                                                     tmp_path: Path) -> None:
+    session = window.session
+    drop(window, zipped_text)
+    assert session.sources == (zipped_text,)  # the sample gave way
+    assert window.tabs.currentWidget() is window.data_tab
+    window.model_tab.apply_changes({**TINY, "training.max_steps": 400})
+    qtbot.waitUntil(lambda: session.looked is not None, timeout=JOB_MS)
+
+    click(qtbot, window, "prepareButton")
+    qtbot.waitUntil(lambda: session.shown is not None and session.state == IDLE, timeout=JOB_MS)
+    assert "tales" in window.run_bar.sentence and "tokens" in window.run_bar.sentence
+
+    click(qtbot, window, "trainButton")
+    assert session.state == STARTING
+    assert window.tabs.currentWidget() is window.train_tab
+    qtbot.waitUntil(lambda: len(session.history.steps) >= 3, timeout=JOB_MS)
+
+    click(qtbot, window, "pauseButton")
+    wait_for(qtbot, window, PAUSED)
+    steps = len(session.history.steps)
+    assert window.run_bar.train_button.text() == "Resume"
+
+    samples = len(window.train_tab.samples)
+    click(qtbot, window, "sampleNowButton")
+    qtbot.waitUntil(lambda: len(window.train_tab.samples) > samples, timeout=JOB_MS)
+    click(qtbot, window, "saveNowButton")
+    qtbot.waitUntil(lambda: session.run is not None and runs.newest(session.run.path) is not None, timeout=JOB_MS)
+    assert len(session.history.steps) == steps  # nothing was trained while paused
+
+    pieces: list[TextPiece] = []
+    session.text_piece.connect(pieces.append)
+    window.tabs.setCurrentWidget(window.playground_tab)
+    assert window.playground_tab.source() == "live"
+    with qtbot.waitSignal(session.text_finished, timeout=JOB_MS):
+        click(qtbot, window, "generateButton")
+    assert pieces
+
+    click(qtbot, window, "trainButton")
+    wait_for(qtbot, window, TRAINING)
+    qtbot.waitUntil(lambda: len(session.history.steps) > steps, timeout=JOB_MS)
+    click(qtbot, window, "stopButton")
+    wait_for(qtbot, window, IDLE)
+    assert session.run is not None
+    assert session.run.state == "interrupted"
+    newest = runs.newest(session.run.path)
+    assert newest is not None and newest.step == session.history.steps[-1]
+
+    click(qtbot, window, "exportButton")
+    export = dialog(qtbot, window, "exportDialog")
+    target = tmp_path / "tales.gguf"
+    export.path_edit.setText(str(target))  # type: ignore[attr-defined]
+    with qtbot.waitSignal(session.exported, timeout=JOB_MS) as exported:
+        click(qtbot, export, "exportStartButton")
+    assert exported.args[0].verified
+    assert target.stat().st_size == exported.args[0].bytes
+    export.close()
+
+
+def test_train_prepares_the_text_by_itself_and_ends_with_a_finished_run(tiny_window: MainWindow, qtbot: QtBot) -> None:
+    session = tiny_window.session
+    click(qtbot, tiny_window, "trainButton")
+    qtbot.waitUntil(lambda: session.run is not None and session.run.state == "done", timeout=JOB_MS)
+    assert session.history.steps == list(range(1, TINY["training.max_steps"] + 1))
+    assert session.history.val_losses
+    assert session.state == IDLE
+    assert tiny_window.run_bar.train_button.text() == "Train"
+    assert "done" in tiny_window.toast.text or "prepared" in tiny_window.toast.text
+
+
+def test_an_interrupted_run_is_offered_at_the_next_start_and_goes_on(
+        tiny_window: MainWindow, make_window: Callable[[], MainWindow], qtbot: QtBot) -> None:
+    tiny_window.model_tab.apply_changes({"training.max_steps": 60})
+    click(qtbot, tiny_window, "trainButton")
+    qtbot.waitUntil(lambda: len(tiny_window.session.history.steps) >= 3, timeout=JOB_MS)
+    click(qtbot, tiny_window, "stopButton")
+    wait_for(qtbot, tiny_window, IDLE)
+    stopped_at = tiny_window.session.history.steps[-1]
+    tiny_window.close()
+
+    again = make_window()
+    click(qtbot, dialog(qtbot, again, "resumeDialog"), "resumeButton")
+    qtbot.waitUntil(lambda: again.session.run is not None and again.session.run.state == "done", timeout=JOB_MS)
+    assert again.session.history.steps == list(range(1, 61))
+    assert again.session.history.resumed_steps == [stopped_at]
+
+
+def test_closing_during_training_asks_saves_and_then_closes(tiny_window: MainWindow, qtbot: QtBot) -> None:
+    tiny_window.model_tab.apply_changes({"training.max_steps": 100_000})
+    click(qtbot, tiny_window, "trainButton")
+    qtbot.waitUntil(lambda: len(tiny_window.session.history.steps) >= 3, timeout=JOB_MS)
+    tiny_window.close()
+    question = dialog(qtbot, tiny_window, "closeDialog")
+    assert tiny_window.isVisible() and tiny_window.session.training
+    with qtbot.waitSignal(tiny_window.closed, timeout=JOB_MS):
+        click(qtbot, question, "saveAndCloseButton")
+    assert not tiny_window.isVisible()
+    [run] = runs.list_runs()
+    assert run.state == "interrupted"
+    assert run.step == tiny_window.session.history.steps[-1]
+
+
+def test_going_on_is_an_answer_too(tiny_window: MainWindow, qtbot: QtBot) -> None:
+    tiny_window.model_tab.apply_changes({"training.max_steps": 100_000})
+    click(qtbot, tiny_window, "trainButton")
+    wait_for(qtbot, tiny_window, TRAINING)
+    tiny_window.close()
+    click(qtbot, dialog(qtbot, tiny_window, "closeDialog"), "goOnButton")
+    steps = len(tiny_window.session.history.steps)
+    qtbot.waitUntil(lambda: len(tiny_window.session.history.steps) > steps, timeout=JOB_MS)
+    assert tiny_window.isVisible()
+
+
+def test_a_failure_is_told_with_its_remedy(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.zip"
+    broken.write_bytes(b"this is no archive")
+    drop(window, broken)
+    told = dialog(qtbot, window, "errorDialog")
+    assert "broken.zip" in told.text()  # type: ignore[attr-defined]
+    told.close()
+    click_ready = window.findChild(QPushButton, "useSampleButton")
+    assert click_ready is not None
+    qtbot.mouseClick(click_ready, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: window.session.looked is not None, timeout=JOB_MS)
+
+
+def test_what_the_window_remembers(make_window: Callable[[], MainWindow], qtbot: QtBot) -> None:
+    first = make_window()
+    first.resize(first.width(), 700)
+    first.tabs.setCurrentIndex(1)
+    click(qtbot, first, "hardwareToggle")
+    first.close()
+    second = make_window()
+    assert second.height() == 700
+    assert second.tabs.currentIndex() == 1
+    assert second.hardware_panel.collapsed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the threads' names from /proc")
+def test_no_thread_outlives_its_window(make_window: Callable[[], MainWindow], qtbot: QtBot) -> None:
+    def threads() -> set[str]:
+        return {(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()}
+
+    window = make_window()
+    assert "watch" in threads()
+    qtbot.waitUntil(lambda: window.session.looked is not None, timeout=JOB_MS)
+    window.close()
+    assert threads().isdisjoint({"watch", "probe", "look", "runs", "datasets", "show"})
