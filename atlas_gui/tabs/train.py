@@ -96,6 +96,11 @@ class TrainTab(QWidget):
         """The texts in sight, the newest first."""
         return tuple(self._samples)
 
+    @property
+    def samples_text(self) -> str:
+        """All of them as they can be read."""
+        return self._samples_view.toPlainText()
+
     def add_log(self, line: str) -> None:
         self._log.append(line)
         if self._passes_filter(line):

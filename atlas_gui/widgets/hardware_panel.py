@@ -58,7 +58,7 @@ class HardwarePanel(QDockWidget):
         reading = news.reading
         self._name.setText(reading.name)
         self._name.setToolTip(reading.name)
-        self._hint.setVisible(not news.is_gpu)
+        self.hint.setVisible(not news.is_gpu)
         self._show_load(reading.utilization_percent, "GPU" if news.is_gpu else "CPU")
         self._show_memory(reading.memory_used_bytes, reading.memory_total_bytes, "VRAM" if news.is_gpu else "RAM")
         self._show_temperature(reading.temperature_c)
@@ -95,7 +95,7 @@ class HardwarePanel(QDockWidget):
         return bar
 
     def _build_wide(self) -> QWidget:
-        self._name = QLabel("…")
+        self._name = QLabel()
         self._name.setWordWrap(True)
         self._load, self._load_trace = _Row("Load"), Trace(0, 100)
         self._load_trace.setAccessibleName("Load over the last two minutes")
@@ -107,16 +107,16 @@ class HardwarePanel(QDockWidget):
         self._temperature, self._temperature_trace = _Row("Temperature"), Trace(30, 95)
         self._temperature_trace.setAccessibleName("Temperature over the last two minutes")
         self._power, self._fan = _Row("Power"), _Row("Fan")
-        self._hint = QLabel(NO_CARD)
-        self._hint.setProperty("role", "muted")
-        self._hint.setWordWrap(True)
-        self._hint.hide()
+        self.hint = QLabel(NO_CARD)
+        self.hint.setProperty("role", "muted")
+        self.hint.setWordWrap(True)
+        self.hint.hide()
         page = QWidget()
         column = QVBoxLayout(page)
         column.setContentsMargins(theme.spacing * 2, theme.spacing, theme.spacing * 2, theme.spacing)
         column.setSpacing(theme.spacing)
         for widget in (self._name, self._load, self._load_trace, self._memory, self._memory_bar, self._temperature,
-                       self._temperature_trace, self._power, self._fan, self._hint):
+                       self._temperature_trace, self._power, self._fan, self.hint):
             column.addWidget(widget)
         column.addStretch()
         for widget in (self._temperature, self._temperature_trace, self._power, self._fan):
@@ -151,6 +151,8 @@ class HardwarePanel(QDockWidget):
         self._memory.show_value(f"{format.size(used)} / {format.size(total)}", title=what)
         self._memory.setToolTip("Memory in use")
         self._memory_bar.setValue(round(1000 * used / total))
+        self._memory.show()
+        self._memory_bar.show()
         self._narrow["memory"].show_value(format.percent(used / total))
 
     def _show_temperature(self, celsius: float | None) -> None:
@@ -208,6 +210,7 @@ class _Figure(QWidget):
         super().__init__()
         self._value = QLabel(format.DASH)
         self._value.setFont(theme.mono_font())
+        self._name = title
         name = QLabel(title)
         name.setProperty("role", "muted")
         column = QVBoxLayout(self)
@@ -219,3 +222,4 @@ class _Figure(QWidget):
 
     def show_value(self, text: str) -> None:
         self._value.setText(text)
+        self.setAccessibleName(f"{self._name} {text}")
