@@ -21,6 +21,8 @@ import yaml
 from atlas_core.errors import ConfigError
 from atlas_core.paths import write_atomically
 
+ENDLESS = 10**7  # an upper bound from here on only keeps arithmetic sane; no one needs to read it
+
 
 def setting(
     default: Any,
@@ -274,7 +276,8 @@ class Setting:
             return ", ".join(self.choices)
         if self.low is None or self.high is None:
             return ""
-        return f"{self.low:g} to {self.high:g} {self.unit}".strip()
+        upper = f" to {self.high:,.15g}" if self.high < ENDLESS else " or more"
+        return f"{self.low:,.15g}{upper} {self.unit}".strip()
 
 
 @cache

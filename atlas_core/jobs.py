@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from atlas_core import memory, paths, presets, runs
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control
 from atlas_core.errors import DataError
 from atlas_core.events import Estimate, EvalDone, Event, Exported, Finished, Generated, Notice, Prepared, Progress
+
+if TYPE_CHECKING:
+    from atlas_core.training.checkpoint import Loaded
 
 SAMPLE_NAME = "shakespeare"
 DEMO_STEPS = 400
@@ -42,8 +47,9 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
     Yields `RunStarted`, then `StepDone`, `EvalDone`, `EpochDone`, `SampleDrawn`, `CheckpointSaved`, `StateChanged`.
     """
     from atlas_core.text.dataset import Dataset
-    from atlas_core.training import records, trainer
+    from atlas_core.training import checkpoint, records, trainer
 
+    _loaded.cache_clear()  # a model that was talked to makes room
     data = Dataset.open(dataset)
     settled = trainer.settle(config, data)
     if settled.model.vocab_size != config.model.vocab_size:
@@ -51,6 +57,8 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
                      f"{config.model.vocab_size}.")
     session = trainer.Trainer(settled, data, run, control, resume=resume)
     trainer.lay_out(run, settled, data, resume=resume is not None)
+    if moved := checkpoint.set_aside_after(run, session.progress.step):
+        yield Notice(f"{len(moved)} later checkpoints of this run were set aside in {moved[0].parent}.")
     yield from records.recorded(session.events(), run, settled, data, step=session.progress.step)
 
 
@@ -59,13 +67,21 @@ def generate(checkpoint: Path, prompts: Sequence[str], settings: Sampling, contr
     """Continue each prompt. Yields `TextPiece`s as they come and a `Generated` for each prompt."""
     from atlas_core.generation import generator
     from atlas_core.hardware.device import choose_device
-    from atlas_core.training.checkpoint import load_model
 
-    loaded = load_model(runs.resolve(checkpoint), device=choose_device(device))
+    path = runs.resolve(checkpoint)
+    loaded = _loaded(path, path.stat().st_mtime_ns, str(choose_device(device)))
     yield from generator.stream(loaded.model, loaded.tokenizer, prompts, settings,
                                 add_bos=loaded.config.tokenizer.add_bos,
                                 should_stop=lambda: control.text_stopping)
     yield Finished("stopped" if control.stopping else "done")
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: Path, _changed: int, device: str) -> Loaded:
+    """The model last talked to stays loaded, so that the next prompt is answered at once."""
+    from atlas_core.training.checkpoint import load_model
+
+    return load_model(path, device=device)
 
 
 def evaluate(checkpoint: Path, dataset: Path, control: Control, *, split: str = "val") -> Iterator[Event]:

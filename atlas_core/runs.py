@@ -22,6 +22,7 @@ LOG_FILE = "training.log"
 SAMPLES_FILE = "samples.jsonl"
 TOKENIZER_FILE = "tokenizer.json"
 CHECKPOINTS_FOLDER = "checkpoints"
+SET_ASIDE_FOLDER = "set_aside"
 BEST = "atlas_best.pt"
 
 

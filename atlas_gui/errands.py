@@ -19,10 +19,10 @@ from atlas_core.events import SampleDrawn
 from atlas_core.hardware.telemetry import best_telemetry
 from atlas_core.history import History
 from atlas_core.runs import RunInfo
+from atlas_core.text import library
 from atlas_core.text.dataset import Dataset, Meta, is_dataset
 from atlas_core.text.preview import preview
 from atlas_core.text.sources import SourceEntry, list_sources
-from atlas_gui import datasets
 from atlas_gui.widgets.hardware_panel import HardwareNews
 
 READING_SECONDS = 1.0
@@ -65,7 +65,7 @@ class Opened:
 
 def look(sources: Sequence[Path]) -> Iterator[Looked]:
     """The files in the chosen texts, and the fingerprint of them all."""
-    yield Looked(tuple(list_sources(sources)), datasets.digest_of(sources))
+    yield Looked(tuple(list_sources(sources)), library.digest_of(sources))
 
 
 def show(folder: Path) -> Shown:

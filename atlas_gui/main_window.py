@@ -32,8 +32,9 @@ from atlas_core.errors import AtlasError
 from atlas_core.events import CheckpointSaved, Event, Exported, RunStarted
 from atlas_core.paths import write_atomically
 from atlas_core.runs import RunInfo
+from atlas_core.text import library
 from atlas_core.text.dataset import Meta
-from atlas_gui import datasets, sentences, theme
+from atlas_gui import sentences, theme
 from atlas_gui.dialogs import error as error_dialog
 from atlas_gui.dialogs import resume as resume_dialog
 from atlas_gui.dialogs.export import ExportDialog
@@ -351,7 +352,7 @@ class MainWindow(QMainWindow):
         self._show_command_line()
 
     def _on_datasets_found(self, found: list[tuple[Meta, Path]]) -> None:
-        named = [(f"{datasets.title(meta)} · {meta.tokenizer} · {format.short_count(meta.tokens)} tokens", path)
+        named = [(f"{library.title(meta)} · {meta.tokenizer} · {format.short_count(meta.tokens)} tokens", path)
                  for meta, path in found]
         self.data_tab.set_datasets(named, selected=self.session.dataset)
 

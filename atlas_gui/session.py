@@ -34,8 +34,9 @@ from atlas_core.events import (
 from atlas_core.hardware.device import MachineMemory, machine_memory
 from atlas_core.history import History
 from atlas_core.runs import RunInfo
+from atlas_core.text import library
 from atlas_core.text.dataset import is_dataset
-from atlas_gui import datasets, errands, pace
+from atlas_gui import errands, pace
 from atlas_gui.crew import Crew
 from atlas_gui.errands import Looked, Opened, Shown
 from atlas_gui.settings import Settings
@@ -149,8 +150,8 @@ class Session(QObject):
     def text_name(self) -> str:
         """What the person would call the text."""
         if self._chosen_dataset is not None and self.shown is not None:
-            return datasets.title(self.shown.meta)
-        return datasets.name_of(self.sources) if self.sources else ""
+            return library.title(self.shown.meta)
+        return library.name_of(self.sources) if self.sources else ""
 
     def prepare(self) -> None:
         """Make the dataset for the chosen texts and settings."""
@@ -179,11 +180,11 @@ class Session(QObject):
 
     def refresh_datasets(self) -> None:
         if not self._crew.busy("datasets"):
-            self._crew.start("datasets", lambda: [datasets.prepared()], on_event=self.datasets_found,
+            self._crew.start("datasets", lambda: [library.prepared()], on_event=self.datasets_found,
                              on_failed=self.failed)
 
     def _dataset_folder(self) -> Path | None:
-        return datasets.folder_for(self.sources, self.looked.digest, self.config) if self.looked else None
+        return library.folder_for(self.sources, self.looked.digest, self.config) if self.looked else None
 
     def _look(self) -> None:
         if self._crew.busy("look"):

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-import re
 from pathlib import Path
 
-from atlas_core import jobs, paths
+from atlas_core import jobs
 from atlas_core.cli.interrupt import stoppable
 from atlas_core.cli.show import Show
 from atlas_core.config import Config
@@ -29,9 +25,8 @@ def sample_dataset(config: Config, show: Show) -> Path | None:
 
 
 def sample_folder(config: Config) -> Path:
-    """Where the sample text lies or will lie, prepared as `config` wants it: another place for other settings."""
-    data = dataclasses.asdict(config.data)
-    del data["stride"]  # how training reads the dataset, not what is in it
-    settings = json.dumps([data, dataclasses.asdict(config.tokenizer)], sort_keys=True)
-    tokenizer = re.sub(r"\W+", "-", config.tokenizer.name)
-    return paths.datasets_dir() / f"{jobs.SAMPLE_NAME}-{tokenizer}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+    """Where the sample text lies or will lie, prepared as `config` wants it: where the window looks for it too."""
+    from atlas_core.text import library
+
+    sources = [jobs.sample_source()]
+    return library.folder_for(sources, library.digest_of(sources), config)

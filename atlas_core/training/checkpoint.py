@@ -136,6 +136,23 @@ def prune(run: Path, *, keep_steps: int, keep_epochs: int) -> list[Path]:
     return removed
 
 
+def set_aside_after(run: Path, step: int) -> list[Path]:
+    """Move checkpoints of later steps out of the way of a run that goes on from `step`; returns where they are now.
+
+    Otherwise "the newest" would be one that the run has taken back. Nothing is deleted.
+    """
+    moved = []
+    for info in runs.checkpoints(run):
+        if info.step > step:
+            folder = info.path.parent / runs.SET_ASIDE_FOLDER
+            folder.mkdir(exist_ok=True)
+            target = folder / f"{info.path.stem}-{int(info.saved_at)}.pt"
+            os.replace(runs.sidecar(info.path), runs.sidecar(target))  # first: without it the file does not count
+            os.replace(info.path, target)
+            moved.append(target)
+    return moved
+
+
 def load(path: Path, *, verify: bool = False) -> dict[str, Any]:
     """The content of a checkpoint, weights on the CPU. `verify` compares it with its sidecar's digest first.
 

@@ -181,6 +181,18 @@ def test_a_finished_run_can_be_extended(dataset: Path, tmp_path: Path) -> None:
     assert first + losses(train(dataset, tmp_path / "run", config, resume=runs.resolve(tmp_path / "run"))) == whole
 
 
+def test_going_back_to_an_earlier_checkpoint_sets_the_later_ones_aside(dataset: Path, tmp_path: Path) -> None:
+    whole = losses(train(dataset, tmp_path / "run"))
+    earlier = tmp_path / "run" / runs.CHECKPOINTS_FOLDER / "atlas_step_8.pt"
+    events = jobs.train(tiny.config(), dataset, tmp_path / "run", Control(), resume=earlier)
+    first = next(event for event in events if isinstance(event, StepDone))
+    events.close()  # type: ignore[attr-defined]
+    assert (first.step, first.loss) == (9, whole[8])
+    assert runs.resolve(tmp_path / "run") == earlier
+    aside = sorted((tmp_path / "run" / runs.CHECKPOINTS_FOLDER / runs.SET_ASIDE_FOLDER).glob("atlas_step_12-*.pt"))
+    assert len(aside) == 1 and checkpoint.load(aside[0])["progress"]["step"] == 12
+
+
 def test_starting_fresh_never_touches_an_older_run(dataset: Path, tmp_path: Path) -> None:
     train(dataset, tmp_path / "run")
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}

@@ -1,6 +1,6 @@
-"""Which folder a dataset goes to: one for each choice of texts, tokenizer and cleaning, so none is prepared twice.
+"""The user's datasets: one folder for each choice of texts, tokenizer and cleaning, so that none is prepared twice.
 
-Only names and finds folders; `jobs.prepare` fills them.
+Only names and finds folders, the same for window and terminal; `jobs.prepare` fills them.
 """
 
 from __future__ import annotations
