@@ -22,6 +22,8 @@ from PySide6.QtCore import QObject, QPoint, QRect, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QIcon, QIconEngine, QPainter, QPalette, QPixmap
 from PySide6.QtWidgets import QApplication, QWidget
 
+from atlas_core import paths
+
 spacing = 8  # pixels; every distance is a multiple
 
 
@@ -165,7 +167,6 @@ def _style_sheet(p: Palette) -> str:
     QFrame[role="card"], QFrame[role="card-selected"] {{
         background: {p.panel}; border: 1px solid {p.border}; border-radius: 8px; }}
     QFrame[role="card-selected"] {{ border: 2px solid {p.accent}; }}
-    QTextEdit[role="plain"], QPlainTextEdit[role="plain"] {{ background: transparent; border: none; }}
     QLabel {{ background: transparent; }}
     QLabel[role="title"] {{ font-weight: 600; }}
     QLabel[role="muted"] {{ color: {p.muted}; }}
@@ -203,4 +204,44 @@ def _style_sheet(p: Palette) -> str:
     QStatusBar QLabel {{ padding: 2px 8px; }}
     QSplitter::handle {{ background: transparent; }}
     QScrollArea {{ background: transparent; border: none; }}
+
+    QScrollBar {{ background: transparent; border: none; }}
+    QScrollBar:vertical {{ width: 12px; }}
+    QScrollBar:horizontal {{ height: 12px; }}
+    QScrollBar::handle {{ background: {p.border}; border-radius: 4px; margin: 2px; min-height: 24px; min-width: 24px; }}
+    QScrollBar::handle:hover {{ background: {p.muted}; }}
+    QScrollBar::add-line, QScrollBar::sub-line {{ width: 0; height: 0; }}
+    QScrollBar::add-page, QScrollBar::sub-page {{ background: transparent; }}
+
+    QLineEdit, QTextEdit, QPlainTextEdit, QTreeView, QComboBox, QAbstractSpinBox {{
+        background: {p.field}; border: 1px solid {p.border}; border-radius: 6px; }}
+    QLineEdit, QComboBox, QAbstractSpinBox {{ min-height: 24px; padding: 0 6px; }}
+    QComboBox:hover, QAbstractSpinBox:hover, QLineEdit:hover {{ border-color: {p.muted}; }}
+    QLineEdit:focus, QTextEdit:focus, QPlainTextEdit:focus, QTreeView:focus, QComboBox:focus, QAbstractSpinBox:focus {{ border-color: {p.accent}; }}
+    QLineEdit:disabled, QComboBox:disabled, QAbstractSpinBox:disabled {{
+        color: {p.muted}; background: {p.window}; }}
+    QComboBox::drop-down {{ border: none; width: 24px; }}
+    QComboBox::down-arrow {{ image: url("{_picture("chevron-down")}"); width: 16px; height: 16px; }}
+    QAbstractSpinBox::up-button {{ border: none; width: 20px; subcontrol-position: top right; }}
+    QAbstractSpinBox::down-button {{
+        border: none; width: 20px; subcontrol-position: bottom right; }}
+    QAbstractSpinBox::up-arrow {{
+        image: url("{_picture("chevron-up")}"); width: 12px; height: 12px; }}
+    QAbstractSpinBox::down-arrow {{
+        image: url("{_picture("chevron-down")}"); width: 12px; height: 12px; }}
+    QAbstractSpinBox QLineEdit, QComboBox QLineEdit {{
+        border: none; padding: 0; min-height: 0; background: transparent; }}
+
+    QCheckBox::indicator {{ width: 16px; height: 16px; border: 1px solid {p.muted}; border-radius: 4px;
+        background: {p.field}; }}
+    QCheckBox::indicator:focus {{ border-color: {p.accent}; }}
+    QCheckBox::indicator:checked {{ background: {p.accent}; border-color: {p.accent};
+        image: url("{_picture("check-dark" if p.dark else "check-white")}"); }}
+    QCheckBox::indicator:disabled {{ border-color: {p.border}; background: {p.hover}; }}
+    QTextEdit[role="plain"], QPlainTextEdit[role="plain"] {{ background: transparent; border: none; }}
     """
+
+
+def _picture(name: str) -> str:
+    """A drawing that travels with the program, as a style sheet names it: with forward slashes everywhere."""
+    return paths.resource("icons", f"{name}.svg").as_posix()

@@ -235,7 +235,7 @@ class MetricPlot(QFrame):
             parts.append((self._x_axis.unit.text(float(curves.x[index])), colors.muted))
         line = curves.smoothed if len(curves.smoothed) else curves.raw
         if 0 <= index < len(line):
-            name = "train " if len(curves.val) else ""
+            name = "train " if len(curves.val) and not self._compact else ""
             parts.append((name + self._value_text(float(line[index])), colors.train))
         if len(curves.val) and not self._compact:
             parts.append(("val " + self._value_text(self._val_near(index)), colors.validation))

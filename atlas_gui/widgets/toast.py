@@ -15,6 +15,8 @@ from atlas_gui import theme
 SECONDS = 6
 WARNING_SECONDS = 12
 WIDTH = 460
+LEAST_HEIGHT = 6 * theme.spacing
+ABOVE_EDGE = 5 * theme.spacing  # clear of the status line
 ICONS = {"info": ("information-outline", "accent"), "good": ("check-circle-outline", "good"),
          "warning": ("alert-outline", "warning")}
 
@@ -77,5 +79,5 @@ class Toast(QFrame):
         """Stand centred above the lower edge; the window calls this when its size changes."""
         window = self._window
         width = min(WIDTH, window.width() - 4 * theme.spacing)
-        height = max(self.sizeHint().height(), self._layout.totalHeightForWidth(width))
-        self.setGeometry((window.width() - width) // 2, window.height() - height - 3 * theme.spacing, width, height)
+        height = max(LEAST_HEIGHT, self._layout.totalHeightForWidth(width))
+        self.setGeometry((window.width() - width) // 2, window.height() - height - ABOVE_EDGE, width, height)
