@@ -217,7 +217,8 @@ def _style_sheet(p: Palette) -> str:
         background: {p.field}; border: 1px solid {p.border}; border-radius: 6px; }}
     QLineEdit, QComboBox, QAbstractSpinBox {{ min-height: 24px; padding: 0 6px; }}
     QComboBox:hover, QAbstractSpinBox:hover, QLineEdit:hover {{ border-color: {p.muted}; }}
-    QLineEdit:focus, QTextEdit:focus, QPlainTextEdit:focus, QTreeView:focus, QComboBox:focus, QAbstractSpinBox:focus {{ border-color: {p.accent}; }}
+    QLineEdit:focus, QTextEdit:focus, QPlainTextEdit:focus, QTreeView:focus, QComboBox:focus,
+    QAbstractSpinBox:focus {{ border-color: {p.accent}; }}
     QLineEdit:disabled, QComboBox:disabled, QAbstractSpinBox:disabled {{
         color: {p.muted}; background: {p.window}; }}
     QComboBox::drop-down {{ border: none; width: 24px; }}
@@ -230,7 +231,7 @@ def _style_sheet(p: Palette) -> str:
     QAbstractSpinBox::down-arrow {{
         image: url("{_picture("chevron-down")}"); width: 12px; height: 12px; }}
     QAbstractSpinBox QLineEdit, QComboBox QLineEdit {{
-        border: none; padding: 0; min-height: 0; background: transparent; }}
+        border: none; padding: 0 4px; min-height: 0; background: transparent; }}
 
     QCheckBox::indicator {{ width: 16px; height: 16px; border: 1px solid {p.muted}; border-radius: 4px;
         background: {p.field}; }}

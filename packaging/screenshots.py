@@ -150,11 +150,14 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=240, help="length of the run in the pictures")
     args = parser.parse_args()
     themes = {"light": [False], "dark": [True], "both": [False, True]}[args.theme]
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["ATLAS_HOME"] = home
+    out = args.out.resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        os.environ["ATLAS_HOME"] = "Atlas Studio"  # relative, so that no picture shows a path of this machine
         app = QApplication(sys.argv[:1])
         theme.apply(app, themes[0])
-        Studio(app, args.out, size=args.size, steps=args.steps, themes=themes).tour()
+        Studio(app, out, size=args.size, steps=args.steps, themes=themes).tour()
+        os.chdir(out)  # Windows removes no folder that a program stands in
     return 0
 
 
