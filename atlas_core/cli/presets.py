@@ -12,7 +12,7 @@ from atlas_core import memory
 from atlas_core import presets as known
 from atlas_core.cli.show import Show
 from atlas_core.events import Event, Finished
-from atlas_core.hardware.device import machine_memory
+from atlas_core.hardware.device import expected_memory, machine_memory
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,7 @@ def show_presets(show: Show) -> None:
 def listed(preset: known.Preset) -> PresetListed:
     """A preset with its size, and its memory on the device that this machine would train it on."""
     machine, config = machine_memory(), preset.config
-    device, precision = ("cuda", "bf16") if machine.is_gpu else ("cpu", "fp32")
-    needed = memory.estimate(config, device=device, precision=precision).total_bytes
+    needed = expected_memory(config, is_gpu=machine.is_gpu).total_bytes
     return PresetListed(
         preset.name, preset.builtin, memory.count_parameters(config.model), needed,
         memory.verdict(needed, machine.total_bytes), config.model.max_seq_len, config.tokens_per_step,

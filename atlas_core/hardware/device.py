@@ -10,15 +10,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from atlas_core import memory
+from atlas_core.config import Config
 from atlas_core.errors import DeviceError
 from atlas_core.hardware import ram
 from atlas_core.hardware.processor import processor_name, usable_cores
 from atlas_core.hardware.telemetry import best_telemetry, short_card_name
 from atlas_core.hardware.torch_build import torch_build
+from atlas_core.memory import Memory
 
 if TYPE_CHECKING:
     import torch
 
+BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # what a processor calls its units that multiply bf16
 APPLE_SILICON = sys.platform == "darwin" and os.uname().machine == "arm64"
 
 
@@ -66,6 +70,24 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     if device.type == "cpu" and _processor_multiplies_bf16():
         return "bf16"
     return "fp32"
+
+
+def expected_precision(wanted: str = "auto", *, is_gpu: bool) -> str:
+    """What `choose_precision` will say of the device that "auto" will choose, without importing torch.
+
+    Of a graphics card it assumes a recent one; of a processor, what Linux tells of it, elsewhere fp32.
+    """
+    if wanted != "auto":
+        return wanted
+    if is_gpu:
+        return "fp32" if APPLE_SILICON else "bf16"
+    return "bf16" if _processor_flags() & BF16_FLAGS else "fp32"
+
+
+def expected_memory(config: Config, *, is_gpu: bool) -> Memory:
+    """What training `config` will take on this machine, without importing torch."""
+    return memory.estimate(config, device="cuda" if is_gpu else "cpu",
+                           precision=expected_precision(config.training.precision, is_gpu=is_gpu))
 
 
 def use_threads(count: int = 0) -> int:
@@ -144,9 +166,8 @@ def _processor_multiplies_bf16() -> bool:
 
     if hasattr(torch.cpu, "get_capabilities"):
         capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    flags = _processor_flags()
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+        return any(capabilities.get(flag) for flag in BF16_FLAGS)
+    return bool(_processor_flags() & BF16_FLAGS)
 
 
 def _processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import QHBoxLayout, QInputDialog, QLabel, QPushButton, QV
 
 from atlas_core import format, memory
 from atlas_core.config import SECTIONS, Config
+from atlas_core.hardware.device import expected_memory
 from atlas_core.presets import Preset
 from atlas_gui import theme
 from atlas_gui.widgets.command_line import CommandLine, train_command
@@ -230,16 +231,9 @@ class ModelTab(QWidget):
         if name.strip():
             self.save_preset_requested.emit(name.strip())
 
-    def _memory(self, config: Config) -> memory.Memory:
-        """What training needs here. "auto" is counted as the precision that this kind of machine takes."""
-        precision = config.training.precision
-        if precision == "auto":
-            precision = "bf16" if self._is_gpu else "fp32"
-        return memory.estimate(config, device="cuda" if self._is_gpu else "cpu", precision=precision)
-
     def _show_cards(self) -> None:
         for name, preset in self._presets.items():
-            need = self._memory(preset.config)
+            need = expected_memory(preset.config, is_gpu=self._is_gpu)
             per_step = self._seconds_per_step.get(name)
             self.preset_list.show_facts(name, CardFacts(
                 parameters=memory.count_parameters(preset.config.model),
@@ -286,7 +280,7 @@ class ModelTab(QWidget):
             config.training.gradient_checkpointing == theirs.training.gradient_checkpointing)
 
     def _show_memory(self) -> None:
-        need = self._memory(self.config())
+        need = expected_memory(self.config(), is_gpu=self._is_gpu)
         self.memory_bar.set_memory(need.items, self._available_bytes)
         if not self._available_bytes:
             self._verdict.setText(f"Needs about {format.size(need.total_bytes)} of memory")

@@ -17,6 +17,7 @@ from atlas_core.hardware.device import (
     choose_device,
     choose_precision,
     describe,
+    expected_precision,
     machine_memory,
     total_and_free_bytes,
     use_threads,
@@ -124,3 +125,9 @@ def test_asking_the_machine_imports_neither_torch_nor_qt() -> None:
         "print([name for name in ('torch', 'PySide6', 'numpy') if name in sys.modules])"
     )
     assert loaded == "[]"
+
+
+def test_the_window_expects_the_precision_that_torch_will_choose() -> None:
+    chosen = choose_precision("auto", torch.device("cpu"))
+    assert expected_precision("auto", is_gpu=False) == chosen or sys.platform != "linux"
+    assert expected_precision("fp32", is_gpu=True) == "fp32"
