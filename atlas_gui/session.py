@@ -31,7 +31,7 @@ from atlas_core.events import (
     StepDone,
     TextPiece,
 )
-from atlas_core.hardware.device import MachineMemory, machine_memory
+from atlas_core.hardware.device import MachineMemory, expected_memory, expected_precision, machine_memory
 from atlas_core.history import History
 from atlas_core.runs import RunInfo
 from atlas_core.text import library
@@ -332,6 +332,11 @@ class Session(QObject):
         """Whether there is a run at work, paused or not."""
         return self.state in (STARTING, TRAINING, PAUSING, PAUSED, STOPPING)
 
+    @property
+    def drawing_text(self) -> bool:
+        """Whether a checkpoint is at work on a text."""
+        return self._crew.busy("text")
+
     def _train_fresh(self, dataset: Path) -> None:
         name = f"{self.config.name.lower()}-{self.text_name}"
         folder = paths.fresh_folder(paths.runs_dir(), name)
@@ -491,11 +496,7 @@ class Session(QObject):
 
     def memory_bytes(self, config: Config) -> int:
         """What training `config` takes here."""
-        gpu = self.machine.is_gpu
-        precision = config.training.precision
-        if precision == "auto":
-            precision = "bf16" if gpu else "fp32"
-        return memory.estimate(config, device="cuda" if gpu else "cpu", precision=precision).total_bytes
+        return expected_memory(config, is_gpu=self.machine.is_gpu).total_bytes
 
     def seconds_per_step(self, config: Config) -> float | None:
         """Measured or guessed; None if there is nothing to guess from."""
@@ -503,7 +504,9 @@ class Session(QObject):
 
     def fitted(self) -> Config:
         """The configuration made to fit this machine's memory."""
-        return memory.fit(self.config, self.machine.total_bytes, device="cuda" if self.machine.is_gpu else "cpu")
+        gpu = self.machine.is_gpu
+        return memory.fit(self.config, self.machine.total_bytes, device="cuda" if gpu else "cpu",
+                          precision=expected_precision(self.config.training.precision, is_gpu=gpu))
 
     def _on_probed(self, flops: float) -> None:
         self._flops = flops
