@@ -52,7 +52,7 @@ class Palette:
 LIGHT = Palette(
     dark=False, window="#f4f5f8", panel="#ffffff", field="#ffffff", border="#d5d9e1", hover="#e9ecf3",
     text="#1b1f27", muted="#5a6270", accent="#2a5bd7", on_accent="#ffffff",
-    train="#0072b2", validation="#c25400", good="#00714f", warning="#8f5200", bad="#b3261e", grid="#dfe3ea",
+    train="#0072b2", validation="#b84f00", good="#00714f", warning="#8f5200", bad="#b3261e", grid="#dfe3ea",
 )
 DARK = Palette(
     dark=True, window="#16181d", panel="#1e2128", field="#262a33", border="#363c48", hover="#2d323d",

@@ -12,8 +12,9 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QWidget
 
 from atlas_gui import theme
 
-SECONDS = 6
-WARNING_SECONDS = 12
+NEWS_MS = 6000
+WARNING_MS = 12000
+BRIEF_MS = 2500  # while others wait
 WIDTH = 460
 LEAST_HEIGHT = 6 * theme.spacing
 ABOVE_EDGE = 5 * theme.spacing  # clear of the status line
@@ -55,6 +56,8 @@ class Toast(QFrame):
         self._waiting.append((text, level))
         if self.isHidden():
             self._next()
+        elif self._timer.remainingTime() > BRIEF_MS:  # what is shown has been read; newer news is waiting
+            self._timer.start(BRIEF_MS)
 
     @property
     def text(self) -> str:
@@ -73,7 +76,7 @@ class Toast(QFrame):
         self.place()
         self.show()
         self.raise_()
-        self._timer.start(1000 * (WARNING_SECONDS if level == "warning" else SECONDS))
+        self._timer.start(BRIEF_MS if self._waiting else WARNING_MS if level == "warning" else NEWS_MS)
 
     def place(self) -> None:
         """Stand centred above the lower edge; the window calls this when its size changes."""
