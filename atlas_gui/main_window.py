@@ -77,8 +77,8 @@ class MainWindow(QMainWindow):
         super().__init__()
         self.settings = settings or Settings()
         self.session = Session(self.settings, self)
+        self._presets = presets.all_presets()
         self._played: Path | None = None  # the run that the playground was asked to play
-        self._export_dialog: ExportDialog | None = None
         self._resume_asked = False
         self._closing = False
         self._share: float | None = None
@@ -209,7 +209,7 @@ class MainWindow(QMainWindow):
         machine = session.machine
         self.model_tab.set_machine(machine.total_bytes, is_gpu=machine.is_gpu,
                                    name="graphics card" if machine.is_gpu else "this computer")
-        self.model_tab.set_presets(presets.all_presets(), selected=session.config.name)
+        self.model_tab.set_presets(self._presets, selected=session.config.name)
         self.data_tab.set_config(session.config)
         self._machine.setText(f"{format.size(machine.total_bytes)} {'video memory' if machine.is_gpu else 'memory'}")
         self.data_tab.set_sources(session.sources)
@@ -272,7 +272,7 @@ class MainWindow(QMainWindow):
             self.close()
 
     def _on_estimate_changed(self) -> None:
-        known = {name: self.session.seconds_per_step(preset.config) for name, preset in presets.all_presets().items()}
+        known = {name: self.session.seconds_per_step(preset.config) for name, preset in self._presets.items()}
         self.model_tab.set_seconds_per_step({name: seconds for name, seconds in known.items() if seconds is not None})
         self._show_words()
 
@@ -378,7 +378,8 @@ class MainWindow(QMainWindow):
         except AtlasError as error:
             self.show_error(error.message, error.remedy)
             return
-        self.model_tab.set_presets(presets.all_presets(), selected=name)
+        self._presets = presets.all_presets()
+        self.model_tab.set_presets(self._presets, selected=name)
         self._on_config_changed(self.model_tab.config())
         self.toast.show_news(f"{name} is kept as {path.name}.", "good")
 
@@ -506,7 +507,7 @@ class MainWindow(QMainWindow):
     def _on_noticed(self, message: str, level: str) -> None:
         log.log(logging.WARNING if level == "warning" else logging.INFO, message)
         self.toast.show_news(message, level)
-        if self.session.state == PREPARING:
+        if self.session.state == PREPARING and level == "warning":
             self.data_tab.add_notice(message)
 
     def show_error(self, message: str, remedy: str = "", details: str = "") -> None:

@@ -87,6 +87,8 @@ class Session(QObject):
         self.history = History()
         self.saved_at: float | None = None
         self._chosen_dataset: Path | None = None
+        self._run_config = self.config  # what the run at work was started with
+        self._first_step: StepDone | None = None  # of this session, to measure the speed from
         self._train_after_preparing = False
         self._prepare_when_looked = False
         self._flops: float | None = None
@@ -324,7 +326,7 @@ class Session(QObject):
 
     def sample_now(self) -> None:
         """Let the model write one text for each prompt of the run."""
-        for prompt in self.config.sampling.prompts:
+        for prompt in self._run_config.sampling.prompts:
             self._train_control.sample(prompt, None)
 
     @property
@@ -348,7 +350,7 @@ class Session(QObject):
     def _start_training(self, config: Config, dataset: Path, folder: Path, *, resume: Path | None) -> None:
         self._train_control = control = Control()
         self._run_config = config
-        self._first_step: StepDone | None = None
+        self._first_step = None
         self._set_state(STARTING)
         self._crew.start("train", lambda: jobs.train(config, dataset, folder, control, resume=resume),
                          on_event=self._on_training_event, on_failed=self._on_training_failed,

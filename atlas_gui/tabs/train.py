@@ -38,7 +38,7 @@ REDRAW_MS = 66  # 15 pictures a second look continuous and leave the processor t
 LOG_LINES = 2000
 SAMPLES_KEPT = 200
 SMOOTHING_TICKS = 100  # of the slider; see `smoothing_amount`
-DEFAULT_SMOOTHING = 40
+DEFAULT_SMOOTHING = 30
 NO_SAMPLES = "Every few hundred steps the model writes a few lines. From noise to words: watch it learn here."
 
 

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
-from PySide6.QtWidgets import QApplication, QDialog, QPushButton, QWidget
+from PySide6.QtWidgets import QApplication, QComboBox, QDialog, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
-from atlas_core import jobs, runs
+from atlas_core import jobs, presets, runs
 from atlas_core.events import TextPiece
+from atlas_gui import theme
 from atlas_gui.main_window import MainWindow
 from atlas_gui.session import IDLE, PAUSED, STARTING, TRAINING
+from atlas_gui.settings import Settings
 from tests.gui.conftest import JOB_MS, TINY
 
 WINDOW_WITHOUT_TORCH = """
@@ -264,3 +266,39 @@ def test_no_thread_outlives_its_window(make_window: Callable[[], MainWindow], qt
     window.close()
     # Not "probe" or "prepare": the pools of numpy and of the tokenizer live on under the name of who called them first.
     assert threads().isdisjoint({"watch", "look", "runs", "datasets", "show"})
+
+
+def test_a_theme_chosen_in_the_settings_holds_at_once_and_at_the_next_start(window: MainWindow, qtbot: QtBot) -> None:
+    click(qtbot, window, "settingsButton")
+    settings = dialog(qtbot, window, "settingsDialog")
+    combo = settings.findChild(QComboBox, "themeCombo")
+    assert combo is not None
+    combo.setCurrentIndex(combo.findData("dark"))
+    assert theme.colors() is theme.DARK
+    assert Settings().dark is True
+    settings.close()
+
+
+def test_own_settings_are_kept_as_a_preset_and_chosen(window: MainWindow) -> None:
+    window.model_tab.apply_changes({"model.num_layers": 3})
+    window.model_tab.save_preset_requested.emit("My poet")
+    assert window.session.config.name == "My poet"
+    assert presets.find("My poet").config.model.num_layers == 3
+    assert "Train My poet" in window.run_bar.sentence
+
+
+def test_the_machine_fits_a_preset_that_is_too_big(window: MainWindow) -> None:
+    session = window.session
+    window.model_tab.set_config(presets.find("SMALL").config)
+    window.model_tab.config_changed.emit(window.model_tab.config())
+    session.machine = session.machine._replace(total_bytes=4 * 2**30)
+    before = session.config
+    window.model_tab.fit_requested.emit()
+    assert session.config.tokens_per_step == before.tokens_per_step
+    assert session.memory_bytes(session.config) < session.memory_bytes(before)
+
+
+def test_without_text_training_waits_and_says_what_is_missing(window: MainWindow) -> None:
+    window.data_tab.set_sources([])
+    assert not window.run_bar.train_button.isEnabled()
+    assert "Add some text" in window.run_bar.sentence
