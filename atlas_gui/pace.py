@@ -1,10 +1,11 @@
-"""How long a training step takes here: as earlier runs measured it, else guessed from one matrix product.
+"""How long a training step takes here: as earlier runs measured it, else guessed from matrix products.
 
 A guess only for the processor: about a card nothing is known before its first run, and None says so.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 
@@ -12,9 +13,10 @@ import numpy as np
 
 from atlas_core import memory
 from atlas_core.config import Config
+from atlas_core.hardware.processor import usable_cores
 
-PROBE_SIZE = 512
-PROBE_ROUNDS = 12  # the quickest counts: another program may have been busy during the others
+PROBE_SIZE = 96  # small enough that numpy's library uses one thread: its pool crawls while other programs compute
+PROBE_SECONDS = 0.1
 
 
 def key(config: Config) -> str:
@@ -26,14 +28,14 @@ def key(config: Config) -> str:
 
 
 def probe() -> float:
-    """Floating-point operations a second in a large matrix product; takes a few hundredths of a second."""
+    """Floating-point operations a second of all cores together, from the quickest of many small matrix products."""
     matrix = np.ones((PROBE_SIZE, PROBE_SIZE), dtype=np.float32)
-    seconds = []
-    for _ in range(PROBE_ROUNDS):
-        started = time.perf_counter()
-        matrix @ matrix
-        seconds.append(time.perf_counter() - started)
-    return float(2 * PROBE_SIZE**3 / min(seconds))
+    product, quickest = np.empty_like(matrix), math.inf
+    end = time.perf_counter() + PROBE_SECONDS
+    while (started := time.perf_counter()) < end:
+        np.matmul(matrix, matrix, out=product)
+        quickest = min(quickest, time.perf_counter() - started)
+    return 2 * PROBE_SIZE**3 / quickest * usable_cores()
 
 
 def seconds_per_step(config: Config, measured: Mapping[str, float], flops: float | None) -> float | None:
