@@ -22,10 +22,13 @@ class Crew(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._workers: dict[str, Worker] = {}
+        self._closed = False
 
     def start(self, name: str, job: Job, *, on_event: Handler, on_failed: Handler,
               on_ended: Handler | None = None) -> None:
-        """Run `job` in its own thread. `on_ended` comes last, when the name is free again."""
+        """Run `job` in its own thread. `on_ended` comes last, when the name is free again. After `join`: nothing."""
+        if self._closed:  # the last words of a joined worker may still be on their way, and wish for more work
+            return
         assert not self.busy(name), f"{name} is already at work"
         worker = Worker(job, name=name)
         worker.event_emitted.connect(on_event)
@@ -40,7 +43,8 @@ class Crew(QObject):
         return name in self._workers
 
     def join(self) -> None:
-        """Wait for every thread; whoever calls this has asked the jobs to stop."""
+        """Wait for every thread, for good; whoever calls this has asked the jobs to stop."""
+        self._closed = True
         for worker in self._workers.values():
             worker.wait(JOIN_MS)
         self._workers.clear()

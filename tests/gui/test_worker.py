@@ -15,6 +15,7 @@ from pytestqt.qtbot import QtBot
 
 from atlas_core.control import Control
 from atlas_core.errors import DataError
+from atlas_gui.crew import Crew
 from atlas_gui.worker import NICENESS, Worker
 
 
@@ -137,3 +138,43 @@ def test_a_flag_stops_the_job_and_its_thread(qtbot: QtBot) -> None:
 def test_a_job_without_news_ends_too(qtbot: QtBot, items: int) -> None:
     listener = run(qtbot, Worker(lambda: range(items)))
     assert (len(listener.events), listener.ends) == (items, 1)
+
+
+class Foreman(QObject):
+    """Starts a new job whenever one ends, as the session does when it lists the runs after a training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.crew = Crew(self)
+        self.ends = 0
+
+    def go(self) -> None:
+        self.crew.start("job", lambda: [1], on_event=self._on_event, on_failed=self._on_failed, on_ended=self._on_ended)
+
+    @Slot(object)
+    def _on_event(self, event: object) -> None:
+        assert event == 1
+
+    @Slot(str, str, str)
+    def _on_failed(self, error: str, *_: str) -> None:
+        raise AssertionError(error)
+
+    @Slot()
+    def _on_ended(self) -> None:
+        self.ends += 1
+        self.go()
+
+
+def test_a_name_is_free_again_once_its_job_has_ended(qtbot: QtBot) -> None:
+    foreman = Foreman()
+    foreman.go()
+    qtbot.waitUntil(lambda: foreman.ends >= 3)
+    foreman.crew.join()
+
+
+def test_after_joining_no_late_wish_starts_another_thread(qtbot: QtBot) -> None:
+    foreman = Foreman()
+    foreman.go()
+    foreman.crew.join()
+    qtbot.waitUntil(lambda: foreman.ends == 1)  # its last words arrive after all
+    assert not foreman.crew.busy("job")
