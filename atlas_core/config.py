@@ -223,7 +223,7 @@ class Config:
 
         Raises `ConfigError` listing every unknown key, wrong type, broken bound and contradiction.
         """
-        problems: list[str] = []
+        problems: dict[str, str] = {}  # by key
         values: dict[str, Any] = {}
         for key, content in raw.items():
             if key in SECTIONS:
@@ -231,13 +231,12 @@ class Config:
             elif key in LABELS:
                 values[key] = str(content)
             else:
-                problems.append(unknown_key(str(key), (*LABELS, *SECTIONS)))
-        if not problems:
-            config = Config(**values)
-            problems = contradictions(config)
-            if not problems:
-                return config
-        raise ConfigError(problems)
+                problems[str(key)] = unknown_key(str(key), (*LABELS, *SECTIONS))
+        config = Config(**values)  # what is broken has its default, so a contradiction with it means nothing
+        clashes = [clash for clash in contradictions(config) if not any(key in clash for key in problems)]
+        if problems or clashes:
+            raise ConfigError([*problems.values(), *clashes])
+        return config
 
     def save(self, path: Path) -> None:
         """Write YAML with each setting's help as a comment."""
@@ -421,22 +420,24 @@ def _section_to_dict(section: Any) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def _read_section(section: str, content: Any, problems: list[str]) -> Any:
+def _read_section(section: str, content: Any, problems: dict[str, str]) -> Any:
     if content is None:
         content = {}
     if not isinstance(content, Mapping):
-        problems.append(f"'{section}' must be a group of settings, not {content!r}")
-        return None
+        problems[section] = f"'{section}' must be a group of settings, not {content!r}"
+        content = {}
     values = {}
     for name, value in content.items():
-        known = settings().get(f"{section}.{name}")
-        if known is None:
-            problems.append(unknown_key(f"{section}.{name}", settings()))
+        key = f"{section}.{name}"
+        if key not in settings():
+            problems[key] = unknown_key(key, settings())
             continue
-        problem, values[name] = _convert(known, value)
+        problem, converted = _convert(settings()[key], value)
         if problem:
-            problems.append(problem)
-    return None if problems else SECTIONS[section](**values)
+            problems[key] = problem
+        else:
+            values[name] = converted
+    return SECTIONS[section](**values)
 
 
 def _convert(known: Setting, value: Any) -> tuple[str, Any]:

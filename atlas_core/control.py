@@ -11,6 +11,18 @@ from collections import deque
 from atlas_core.config import Sampling
 
 
+class Wish:
+    """A text that somebody wants from the model in training. `settings` None means the run's own."""
+
+    def __init__(self, prompt: str, settings: Sampling | None) -> None:
+        self.prompt, self.settings = prompt, settings
+        self.stopped = False
+
+    def stop(self) -> None:
+        """End this text, or do not begin it; the answer still comes, as short as it is."""
+        self.stopped = True
+
+
 class Control:
     """Wishes that go down to a job. Any thread may call any method."""
 
@@ -20,7 +32,7 @@ class Control:
         self._stop = False
         self._paused = False
         self._save = False
-        self._samples: deque[tuple[str, Sampling | None]] = deque()
+        self._samples: deque[Wish] = deque()
         self._stop_text = False
 
     def stop(self) -> None:
@@ -44,17 +56,17 @@ class Control:
             self._save = True
         self._wake.set()
 
-    def sample(self, prompt: str, settings: Sampling | None = None) -> None:
-        """Draw one text from the weights as they are now; `None` means the run's own settings."""
+    def sample(self, prompt: str, settings: Sampling | None = None) -> Wish:
+        """Draw one text from the weights as they are now. With `settings` it is also told piece by piece."""
+        wish = Wish(prompt, settings)
         with self._lock:
-            self._samples.append((prompt, settings))
+            self._samples.append(wish)
         self._wake.set()
+        return wish
 
     def stop_text(self) -> None:
-        """End the text that is being drawn, and forget those that wait; training goes on."""
-        with self._lock:
-            self._samples.clear()
-            self._stop_text = True
+        """End the text that a job of text is drawing."""
+        self._stop_text = True
 
     @property
     def stopping(self) -> bool:
@@ -74,10 +86,9 @@ class Control:
             wished, self._save = self._save, False
             return wished
 
-    def take_sample(self) -> tuple[str, Sampling | None] | None:
-        """The next wish for a text, if any; what was said of earlier texts no longer counts."""
+    def take_sample(self) -> Wish | None:
+        """The next wish for a text, if any."""
         with self._lock:
-            self._stop_text = self._stop
             return self._samples.popleft() if self._samples else None
 
     def wait(self, seconds: float) -> None:

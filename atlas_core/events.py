@@ -213,8 +213,6 @@ class Estimate(Event):
     tokens_per_step: int
     checkpoint_bytes: int
     disk_bytes: int
-    seconds_per_step: float | None = None
-    seconds_total: float | None = None
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas_core import memory, paths, presets, runs
+from atlas_core.claim import claimed
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control
 from atlas_core.errors import DataError
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from atlas_core.training.checkpoint import Loaded
 
 SAMPLE_NAME = "shakespeare"
-DEMO_STEPS = 400
+DEMO_STEPS = 1000
 
 
 def sample_source() -> Path:
@@ -55,11 +57,13 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
     if settled.model.vocab_size != config.model.vocab_size:
         yield Notice(f"The vocabulary follows the dataset's tokenizer: {settled.model.vocab_size} tokens instead of "
                      f"{config.model.vocab_size}.")
-    session = trainer.Trainer(settled, data, run, control, resume=resume)
-    trainer.lay_out(run, settled, data, resume=resume is not None)
-    if moved := checkpoint.set_aside_after(run, session.progress.step):
-        yield Notice(f"{len(moved)} later checkpoints of this run were set aside in {moved[0].parent}.")
-    yield from records.recorded(session.events(), run, settled, data, step=session.progress.step)
+    with claimed(run):
+        with trainer.plain_memory_errors():
+            session = trainer.Trainer(settled, data, run, control, resume=resume)
+        trainer.lay_out(run, settled, data, resume=resume is not None)
+        if moved := checkpoint.set_aside_after(run, session.progress.step):
+            yield Notice(f"{len(moved)} later checkpoints of this run were set aside in {moved[0].parent}.")
+        yield from records.recorded(session.events(), run, settled, data, step=session.progress.step)
 
 
 def generate(checkpoint: Path, prompts: Sequence[str], settings: Sampling, control: Control,
@@ -85,7 +89,7 @@ def _loaded(path: Path, _changed: int, device: str) -> Loaded:
 
 
 def evaluate(checkpoint: Path, dataset: Path, control: Control, *, split: str = "val") -> Iterator[Event]:
-    """The loss of a checkpoint on the whole of a dataset's `split`. Yields `EvalDone`."""
+    """The loss of a checkpoint on the whole of a dataset's `split`. Yields `Progress` and `EvalDone`."""
     from atlas_core.hardware.device import choose_device, choose_precision
     from atlas_core.text.dataset import Dataset
     from atlas_core.training import trainer
@@ -96,12 +100,13 @@ def evaluate(checkpoint: Path, dataset: Path, control: Control, *, split: str = 
     if data.tokenizer.fingerprint != loaded.tokenizer.fingerprint:
         raise DataError("The dataset was prepared with another tokenizer than the model has.",
                         f"Prepare the text again with --tokenizer {loaded.path.parent.parent}.")
-    precision = choose_precision(loaded.config.training.precision, loaded.model.device)
+    precision = trainer.autocast(loaded.model.device, choose_precision("auto", loaded.model.device))
     windows = trainer.validation_windows(data, split, loaded.config.model.max_seq_len)
-    everything = loaded.config.replace({"evaluation.eval_batches": 10**6})
-    result = trainer.evaluate(loaded.model, data, windows, everything, trainer.autocast(loaded.model.device, precision),
-                              split=split)
-    yield EvalDone(**{**result.__dict__, "step": loaded.step})
+    for event in trainer.evaluate(loaded.model, data, windows, precision, split=split,
+                                  batch_size=loaded.config.training.batch_size, batches=windows.count):
+        if control.stopping:
+            break
+        yield replace(event, step=loaded.step) if isinstance(event, EvalDone) else event
     yield Finished("stopped" if control.stopping else "done")
 
 

@@ -50,14 +50,18 @@ def log_file() -> Path:
 def fresh_folder(parent: Path, name: str) -> Path:
     """A folder `parent/name` that does not exist yet; `name-2`, `name-3` ... if it is taken.
 
-    Only names the folder: the caller creates it. Characters that some file system refuses are
-    replaced.
+    Only names the folder: the caller creates it.
     """
-    clean = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "untitled"
+    clean = file_name(name)
     candidate, number = parent / clean, 2
     while candidate.exists():
         candidate, number = parent / f"{clean}-{number}", number + 1
     return candidate
+
+
+def file_name(name: str) -> str:
+    """`name` without what some file system refuses or takes for a folder."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "untitled"
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -76,10 +80,10 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise cannot_write(path, error) from error
 
 
-def discard(temporary: Path) -> None:
-    """Remove what a failed write left; that it cannot be removed either must not hide why the write failed."""
+def discard(path: Path) -> None:
+    """Remove a file that nobody needs; if it cannot be removed now, it stays."""
     with contextlib.suppress(OSError):
-        temporary.unlink()
+        path.unlink()
 
 
 def sync_folder(folder: Path) -> None:

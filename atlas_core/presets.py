@@ -64,9 +64,11 @@ def find(name: str) -> Preset:
 
 def save_user_preset(config: Config) -> Path:
     """Keep `config` under its name, beside the user's other presets."""
-    if config.name in BUILT_IN:
+    if config.name.upper() in BUILT_IN:
         raise ConfigError([f"{config.name} is a built-in preset"], "Choose another name.")
-    target = paths.user_presets_dir() / f"{config.name.lower().replace(' ', '-')}.yaml"
+    target = paths.user_presets_dir() / f"{paths.file_name(config.name.lower())}.yaml"
+    if target.exists() and read_preset(target).name != config.name:
+        raise ConfigError([f"{config.name} is too like the preset {read_preset(target).name}"], "Choose another name.")
     config.save(target)
     return target
 

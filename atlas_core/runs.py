@@ -6,13 +6,17 @@ Only looks (and deletes on request); writing a run is `training`'s business.
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from atlas_core import config as settings
 from atlas_core import paths
+from atlas_core.claim import is_claimed
 from atlas_core.config import Config
 from atlas_core.errors import CheckpointError, ConfigError
 
@@ -46,7 +50,10 @@ class CheckpointInfo:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run at a glance. `state`: "done", "interrupted" (can go on) or "empty" (nothing saved yet)."""
+    """A run at a glance.
+
+    `state`: "running" (some process trains it now), "done", "interrupted" (can go on) or "empty" (nothing saved yet).
+    """
 
     path: Path
     name: str
@@ -122,12 +129,12 @@ def inspect(run: Path) -> RunInfo:
     found = checkpoints(run)
     last, top = (found[-1] if found else None), best(run)
     max_steps = config.training.max_steps
-    files = [path.stat() for path in run.rglob("*") if path.is_file()]
+    files = list(_stats(run))
     return RunInfo(
         path=run,
         name=run.name,
         preset=config.name,
-        state="empty" if last is None else "done" if last.step >= max_steps else "interrupted",
+        state=_state(run, last, max_steps),
         step=last.step if last else 0,
         max_steps=max_steps,
         loss=last.loss if last else None,
@@ -138,6 +145,22 @@ def inspect(run: Path) -> RunInfo:
         bytes=sum(file.st_size for file in files),
         checkpoints=tuple(found),
     )
+
+
+def _state(run: Path, last: CheckpointInfo | None, max_steps: int) -> str:
+    if is_claimed(run):
+        return "running"
+    if last is None:
+        return "empty"
+    return "done" if last.step >= max_steps else "interrupted"
+
+
+def _stats(run: Path) -> Iterator[os.stat_result]:
+    """Size and time of every file; one that vanishes meanwhile, as they do in a run at work, is passed over."""
+    for path in run.rglob("*"):
+        with suppress(OSError):
+            if path.is_file():
+                yield path.stat()
 
 
 def list_runs(folder: Path | None = None) -> list[RunInfo]:

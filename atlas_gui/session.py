@@ -15,7 +15,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 from atlas_core import config as configuration
 from atlas_core import jobs, memory, paths, presets, runs
 from atlas_core.config import Config, Sampling
-from atlas_core.control import Control
+from atlas_core.control import Control, Wish
 from atlas_core.errors import AtlasError
 from atlas_core.events import (
     CheckpointSaved,
@@ -36,7 +36,7 @@ from atlas_core.history import History
 from atlas_core.runs import RunInfo
 from atlas_core.text import library
 from atlas_core.text.dataset import is_dataset
-from atlas_gui import errands, pace
+from atlas_gui import errands, pace, sentences
 from atlas_gui.crew import Crew
 from atlas_gui.errands import Looked, Opened, Shown
 from atlas_gui.settings import Settings
@@ -95,8 +95,8 @@ class Session(QObject):
         self._crew = Crew(self)
         self._train_control, self._prepare_control = Control(), Control()
         self._text_control, self._export_control, self._watch_control = Control(), Control(), Control()
-        self._live_text = False
-        self._look_again = False
+        self._live_text: Wish | None = None
+        self._look_again = self._see_again = False
 
     def open(self) -> None:
         """Begin: look at the runs, the datasets and the machine."""
@@ -152,7 +152,7 @@ class Session(QObject):
     def text_name(self) -> str:
         """What the person would call the text."""
         if self._chosen_dataset is not None and self.shown is not None:
-            return library.title(self.shown.meta)
+            return sentences.dataset_name(self.shown.meta)
         return library.name_of(self.sources) if self.sources else ""
 
     def prepare(self) -> None:
@@ -371,18 +371,20 @@ class Session(QObject):
             self.run = runs.inspect(event.run)
             if self.state == STARTING:
                 self._set_state(TRAINING)
+            self.refresh_runs()
         elif isinstance(event, StateChanged) and self.state != STOPPING:
             self._set_state(PAUSED if event.state == "paused" else TRAINING)
         elif isinstance(event, StepDone):
             self._measure_speed(event)
         elif isinstance(event, CheckpointSaved):
             self.saved_at = time.time()
+            self.refresh_runs()
         elif isinstance(event, Notice):
             self.noticed.emit(event.message, event.level)
         elif self._live_text and isinstance(event, TextPiece):
             self.text_piece.emit(event)
         elif self._live_text and isinstance(event, Generated):
-            self._live_text = False
+            self._live_text = None
             self.text_finished.emit(event)
         elif isinstance(event, Finished):
             self._tell_end(event)
@@ -399,11 +401,11 @@ class Session(QObject):
 
     def _on_training_ended(self) -> None:
         if self._live_text:
-            self._live_text = False
+            self._live_text = None
             self.text_failed.emit("Training ended before the text was drawn.")
-        if self.run is not None:
-            self.run = runs.inspect(self.run.path)
         self._set_state(IDLE)
+        if self.run is not None and runs.is_run(self.run.path):  # somebody may have deleted it meanwhile
+            self.run = runs.inspect(self.run.path)
         self.refresh_runs()
         self.became_quiet.emit()
 
@@ -420,8 +422,16 @@ class Session(QObject):
     # ---- runs ----------------------------------------------------------------------------------
 
     def refresh_runs(self) -> None:
-        if not self._crew.busy("runs"):
-            self._crew.start("runs", lambda: [errands.see_runs()], on_event=self.runs_seen, on_failed=self.failed)
+        if self._crew.busy("runs"):
+            self._see_again = True
+            return
+        self._crew.start("runs", lambda: [errands.see_runs()], on_event=self.runs_seen, on_failed=self.failed,
+                         on_ended=self._on_runs_ended)
+
+    def _on_runs_ended(self) -> None:
+        if self._see_again:
+            self._see_again = False
+            self.refresh_runs()
 
     def delete_run(self, folder: Path) -> None:
         if self.run is not None and self.run.path == folder:
@@ -444,8 +454,7 @@ class Session(QObject):
             if not self.training:
                 self.text_failed.emit("No model is being trained now. Choose a checkpoint instead.")
                 return
-            self._live_text = True
-            self._train_control.sample(prompt, sampling)
+            self._live_text = self._train_control.sample(prompt, sampling)
             return
         if self._crew.busy("text"):
             self.text_failed.emit("The last text is still being ended. Try again in a moment.")
@@ -457,7 +466,7 @@ class Session(QObject):
 
     def stop_text(self) -> None:
         if self._live_text:
-            self._train_control.stop_text()
+            self._live_text.stop()
         self._text_control.stop()
 
     def export(self, checkpoint: Path, to: Path, kind: str) -> None:

@@ -84,4 +84,6 @@ def _nothing() -> Iterable[object]:
 def _be_nice() -> None:
     """Lower this thread's priority, where the system counts it by thread (Linux)."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        thread = threading.get_native_id()
+        nicer = max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread))  # only root may become less nice again
+        os.setpriority(os.PRIO_PROCESS, thread, nicer)

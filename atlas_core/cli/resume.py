@@ -6,13 +6,15 @@ Only decides. A run that exists is never begun anew in its own folder.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from atlas_core import config as settings
 from atlas_core import format as people
-from atlas_core import jobs, paths, runs
+from atlas_core import jobs, paths, runs, soundness
 from atlas_core.cli import arguments, questions
 from atlas_core.config import Config
 from atlas_core.errors import CheckpointError
@@ -37,13 +39,15 @@ def plan(args: argparse.Namespace) -> Plan:
 
     Raises `CheckpointError` if the run to go on with is finished or has nothing to go on from.
     """
-    mode = args.resume or ("ask" if sys.stdin.isatty() and not args.json else "auto")
+    unasked = "ask" if sys.stdin.isatty() and not args.json else "auto"
+    mode = unasked if args.resume is None else args.resume
     if mode not in MODES:
-        return _go_on(args, runs.resolve(Path(mode)))
-    found = None if mode == "never" else _newest_checkpoint(args)
+        return _go_on_from(args, Path(mode))
+    run = None if mode == "never" else _run_to_go_on_with(args, anywhere=mode == "ask" or bool(args.resume))
+    found, damaged = soundness.newest_sound(run) if run else (None, ())
     if found is None:
-        return _begin(args)
-    going_on = _go_on(args, found.path)
+        return _warned(_begin(args), damaged)
+    going_on = _warned(_go_on(args, found.path), damaged)
     if mode == "ask":
         questions.tell(describe(found, going_on))
         if not questions.yes_no("Resume it?"):
@@ -63,23 +67,45 @@ def command(run: Path) -> str:
     return f"atlas train --resume {arguments.quoted(run)}"
 
 
-def _newest_checkpoint(args: argparse.Namespace) -> CheckpointInfo | None:
-    """Of the run in `--out`; without it, but with `--resume`, of the run that was interrupted last."""
+def _run_to_go_on_with(args: argparse.Namespace, *, anywhere: bool) -> Path | None:
+    """The run in `--out`; without it, and if it may be `anywhere`, the fitting one that was interrupted last."""
     if args.out:
-        return runs.newest(args.out)
-    if not args.resume:
-        return None
+        return Path(args.out)
     named = arguments.named_config(args)
-    last = next((run for run in runs.list_runs()
-                 if run.state == "interrupted" and (named is None or named.name == run.preset)), None)
-    return last.checkpoints[-1] if last else None
+    fitting = (run for run in runs.list_runs() if anywhere and run.state == "interrupted"
+               and (named is None or named.name == run.preset)
+               and (args.data is None or run.dataset == args.data.resolve()))
+    last = next(fitting, None)
+    return last.path if last else None
+
+
+def _go_on_from(args: argparse.Namespace, place: Path) -> Plan:
+    """A checkpoint that is named is taken or refused; of a run, the newest one that is sound."""
+    found, damaged = soundness.newest_sound(place) if place.is_dir() else (None, ())
+    if found is not None:
+        return _warned(_go_on(args, found.path), damaged)
+    if damaged:
+        raise CheckpointError(f"Every checkpoint of {place} is damaged.", "Begin anew with --resume never.")
+    if place.is_dir() and runs.is_run(place):
+        raise CheckpointError(f"{place} ended before anything was saved.", "Begin anew with --resume never.")
+    return _go_on(args, runs.resolve(place))
+
+
+def _warned(plan: Plan, damaged: Sequence[Path]) -> Plan:
+    """`plan` with a sentence about the newer checkpoints that are not what was written."""
+    if not damaged:
+        return plan
+    names = ", ".join(path.name for path in damaged)
+    instead = f"goes on from {plan.checkpoint.name}" if plan.checkpoint else f"begins anew in {plan.run}"
+    are = "is" if len(damaged) == 1 else "are"
+    return dataclasses.replace(plan, notices=(f"{names} {are} damaged, so training {instead}.", *plan.notices))
 
 
 def _begin(args: argparse.Namespace) -> Plan:
     config = arguments.read_config(args)
     dataset = args.data or (Path(config.dataset) if config.dataset else None)
-    default = paths.runs_dir() / f"{config.name.lower()}-{dataset.name if dataset else jobs.SAMPLE_NAME}"
-    run = _free(args.out or default)
+    default = f"{config.name.lower()}-{dataset.absolute().name if dataset else jobs.SAMPLE_NAME}"
+    run = _free(args.out) if args.out else paths.fresh_folder(paths.runs_dir(), default)
     return Plan(config, dataset, run, notices=_moved(args, run))
 
 
@@ -96,7 +122,7 @@ def _go_on(args: argparse.Namespace, checkpoint: Path) -> Plan:
     if home and (args.out is None or _same(args.out, home)):
         run = home
     else:
-        run = _free(args.out or paths.runs_dir() / config.name.lower())
+        run = _free(args.out) if args.out else paths.fresh_folder(paths.runs_dir(), config.name.lower())
     dataset = args.data or (Path(base.dataset) if base.dataset else None)
     return Plan(config, dataset, run, checkpoint, notices=_moved(args, run) + _not_used(args, base))
 

@@ -48,7 +48,7 @@ def llama_check(path: Path, model: AtlasLM, tokenizer: AtlasTokenizer,
     """Let a real llama.cpp write a greedy text from the file, and ask the model at each token for its choice.
 
     Returns a sentence in every case, also where no llama.cpp is installed. Raises `ExportError` if it refuses
-    to open the file. Coarse types and near ties may cost a token; it is for the reader to judge.
+    to open the file or disagrees on most tokens. Coarse types and near ties may cost some; the reader may judge.
     """
     start = [tokenizer.eos_id]
     count = min(LLAMA_TOKENS, model.config.max_seq_len - len(start))
@@ -57,6 +57,8 @@ def llama_check(path: Path, model: AtlasLM, tokenizer: AtlasTokenizer,
     except LlamaUnavailable as reason:
         return f"not checked with llama.cpp: {reason}"
     agreed = sum(ours == theirs for ours, theirs in zip(_choices(model, start + text, tokenizer), text, strict=True))
+    if agreed < len(text) / 2:  # near ties and coarse types cost single tokens, never most of them
+        raise _failed(f"llama.cpp reads another model from it, agreeing on {agreed} of {len(text)} tokens")
     return f"llama.cpp agrees on {agreed} of {len(text)} tokens"
 
 

@@ -92,7 +92,11 @@ class AtlasLM(nn.Module):
         self.norm = nn.LayerNorm(c.hidden_size, eps=NORM_EPSILON)
         self.head = nn.Linear(c.hidden_size, c.vocab_size, bias=False)
         self._initialise()
-        if c.tie_weights:
+        self.tie()
+
+    def tie(self) -> None:
+        """Let the output layer share the embedding's matrix, if the model is to."""
+        if self.config.tie_weights:
             self.head.weight = self.tokens.weight
 
     def _initialise(self) -> None:

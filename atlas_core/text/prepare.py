@@ -59,7 +59,7 @@ def prepare(sources: Sequence[Path], out: Path, config: Config, control: Control
             meta = yield from _deal(job, tokenizer, encoded, temporary, name=out.name)
         encoded_path.unlink()
         tokenizer.save(temporary)
-        write_atomically(temporary / META_NAME, json.dumps(meta.to_dict(), indent=2, ensure_ascii=False).encode())
+        write_atomically(temporary / META_NAME, json.dumps(meta.to_dict(), indent=2).encode())
         _move_into_place(temporary, out)
     except _Stopped:
         return

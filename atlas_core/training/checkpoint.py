@@ -77,7 +77,6 @@ def save(path: Path, state: dict[str, Any], *, kind: str, epoch: float, learning
     disk refuses.
     """
     progress = Progress(**state["progress"])
-    runs.sidecar(path).unlink(missing_ok=True)  # while the file changes it does not count
     size, digest = _write(path, state)
     validated = kind in ("best", "epoch")
     loss = progress.val_loss if validated else progress.loss
@@ -108,6 +107,7 @@ def _write(path: Path, state: dict[str, Any]) -> tuple[int, str]:
             file.flush()
             os.fsync(file.fileno())
         size, digest = temporary.stat().st_size, sha256(temporary)
+        runs.sidecar(path).unlink(missing_ok=True)  # it speaks of the file that is replaced now
         os.replace(temporary, path)
         sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
@@ -130,8 +130,8 @@ def prune(run: Path, *, keep_steps: int, keep_epochs: int) -> list[Path]:
     for kind, keep in (("step", keep_steps), ("epoch", keep_epochs)):
         of_kind = [info.path for info in runs.checkpoints(run) if info.kind == kind]
         for path in of_kind[: max(0, len(of_kind) - keep)]:
-            runs.sidecar(path).unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+            discard(runs.sidecar(path))
+            discard(path)
             removed.append(path)
     return removed
 
@@ -190,8 +190,9 @@ def load_model(path: Path, *, device: torch.device | str = "cpu") -> Loaded:
     """A checkpoint as a model in evaluation mode, nothing else needed. Raises `CheckpointError`."""
     state = load(path)
     config = config_of(state, path)
-    model = AtlasLM(config.model)
-    load_weights(model, state["model"], path)
+    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+        model = AtlasLM(config.model)
+    load_weights(model, state["model"], path, assign=True)
     tokenizer = AtlasTokenizer.from_dict(state["tokenizer"])
     return Loaded(model.to(device).eval(), tokenizer, config, Progress(**state["progress"]).step, path)
 
@@ -212,8 +213,11 @@ def weights(model: AtlasLM) -> dict[str, Tensor]:
     return state
 
 
-def load_weights(model: AtlasLM, state: dict[str, Tensor], path: Path) -> None:
-    """Fill `model`. Raises `CheckpointError` naming the first tensor that is missing, left over or misshapen."""
+def load_weights(model: AtlasLM, state: dict[str, Tensor], path: Path, *, assign: bool = False) -> None:
+    """Fill `model` with copies of the tensors in `state`, or (`assign`) with those very tensors.
+
+    Raises `CheckpointError` naming the first one that is missing, left over or misshapen.
+    """
     wanted = weights(model)
     for name in wanted.keys() | state.keys():
         there = tuple(state[name].shape) if name in state else None
@@ -221,7 +225,8 @@ def load_weights(model: AtlasLM, state: dict[str, Tensor], path: Path) -> None:
         if there != needed:
             raise CheckpointError(f"{path} does not fit its own settings: {name} is {there}, needed {needed}.",
                                   "The file is damaged or was made by another program.")
-    model.load_state_dict(state, strict=False)
+    model.load_state_dict(state, strict=False, assign=assign)
+    model.tie()
 
 
 def _finite(value: float) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,6 +34,14 @@ def build_optimizer(model: nn.Module, t: Training) -> torch.optim.AdamW:
     ]
     fused = parameters[0].device.type in ("cpu", "cuda")  # one pass over memory where the kernel exists
     return torch.optim.AdamW(groups, lr=t.learning_rate, betas=(t.beta1, t.beta2), fused=fused)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take the moments from a checkpoint; decay and betas stay as they are set now."""
+    wished = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, options in zip(optimizer.param_groups, wished, strict=True):
+        group.update(options)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -29,6 +30,7 @@ from atlas_core.events import (
     StateChanged,
     StepDone,
 )
+from atlas_core.paths import cannot_write
 from atlas_core.text.dataset import Dataset
 
 LOG_SECONDS = 10.0  # a step line in the log at most this often
@@ -49,25 +51,31 @@ def recorded(events: Iterator[Event], run: Path, config: Config, dataset: Datase
     """
     for name in (runs.METRICS_FILE, runs.SAMPLES_FILE):
         history.truncate(run / name, step if step else -1)
-    log = TrainingLog(run, config, dataset)
-    records: list[Record] = [
-        JsonLines(run / runs.METRICS_FILE, (StepDone, EvalDone)),
-        JsonLines(run / runs.SAMPLES_FILE, (SampleDrawn,)),
-        log,
-    ]
-    if config.logging.tensorboard:
-        records.append(TensorBoard(run / "tensorboard", step))
+    with ExitStack() as opened:
+        log = opened.enter_context(closing(TrainingLog(run, config, dataset)))
+        records: list[Record] = [
+            opened.enter_context(closing(JsonLines(run / runs.METRICS_FILE, (StepDone, EvalDone)))),
+            opened.enter_context(closing(JsonLines(run / runs.SAMPLES_FILE, (SampleDrawn,)))),
+            log,
+        ]
+        if config.logging.tensorboard:
+            records.append(opened.enter_context(closing(TensorBoard(run / "tensorboard", step))))
+        try:
+            for event in events:
+                _write_down(event, records, run)
+                yield event
+        except Exception as error:
+            with suppress(OSError):  # a full disk must not hide what went wrong first
+                log.line(f"FAILED: {type(error).__name__}: {error}")
+            raise
+
+
+def _write_down(event: Event, records: list[Record], run: Path) -> None:
     try:
-        for event in events:
-            for record in records:
-                record.write(event)
-            yield event
-    except Exception as error:
-        log.line(f"FAILED: {type(error).__name__}: {error}")
-        raise
-    finally:
         for record in records:
-            record.close()
+            record.write(event)
+    except OSError as error:
+        raise cannot_write(run, error) from error
 
 
 class JsonLines:

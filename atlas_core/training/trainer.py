@@ -17,10 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from atlas_core import config as settings
 from atlas_core import history, runs
 from atlas_core.config import Config, Sampling
-from atlas_core.control import Control
-from atlas_core.errors import AtlasError, CheckpointError, NumericsError
+from atlas_core.control import Control, Wish
+from atlas_core.errors import AtlasError, CheckpointError, DeviceError, NumericsError
 from atlas_core.events import (
     CheckpointSaved,
     EpochDone,
@@ -28,6 +29,7 @@ from atlas_core.events import (
     Event,
     Finished,
     Generated,
+    Progress,
     RunStarted,
     SampleDrawn,
     StateChanged,
@@ -36,12 +38,14 @@ from atlas_core.events import (
 from atlas_core.generation import generator
 from atlas_core.hardware import device as hardware
 from atlas_core.model.gpt import AtlasLM
+from atlas_core.paths import discard
 from atlas_core.text.dataset import Dataset, Windows, check_context
 from atlas_core.training import checkpoint
-from atlas_core.training.optim import build_optimizer, learning_rate, set_learning_rate
+from atlas_core.training.optim import build_optimizer, learning_rate, load_optimizer, set_learning_rate
 
 SPEED_STEPS = 10  # steps after which the speed counts as known
-SAVES_PER_RUN = 20  # a short run is saved this often, however short
+SAVES_PER_RUN = 20  # a short run is saved about this often
+FEWEST_STEPS_BETWEEN_SAVES = 25
 
 
 class Trainer:
@@ -76,7 +80,8 @@ class Trainer:
         if self.progress.step == 0:
             yield from self._sample_prompts()
         try:
-            yield from self._loop()
+            with plain_memory_errors():
+                yield from self._loop()
         except Exception:
             with contextlib.suppress(AtlasError):  # a full disk must not hide what went wrong first
                 self._save_emergency()
@@ -98,9 +103,10 @@ class Trainer:
             ended = self._epoch_ended()
             if ended:
                 yield self._epoch_done()
-            if ended or pace.evaluates(progress.step):
+            epoch_counts = ended and pace.epoch_counts(progress.step)
+            if epoch_counts or pace.evaluates(progress.step):
                 yield from self._evaluate()
-            if ended:
+            if epoch_counts:
                 yield self._save("epoch")
             if pace.samples(progress.step):
                 yield from self._sample_prompts()
@@ -109,19 +115,20 @@ class Trainer:
 
     def _wishes(self) -> Iterator[Event]:
         """What the person asked for since the last step; stays here while paused."""
-        was_paused = self.control.paused
-        if was_paused:
-            yield StateChanged("paused", self.progress.step)
+        told = False
         while True:
+            if self.control.paused and not told:
+                told = True
+                yield StateChanged("paused", self.progress.step)
             if self.control.take_save():
                 yield self._save("step")
             while (wish := self.control.take_sample()) is not None:
-                prompt, wished = wish
-                yield from self._sample(prompt, wished or self.config.sampling, lambda: self.control.text_stopping)
+                yield from self._answer(wish)
             if not self.control.paused:
                 break
-            self.control.wait(0.2)
-        if was_paused and not self.control.stopping:
+            if told:  # else the pause came while we were busy, and is told first
+                self.control.wait(0.2)
+        if told and not self.control.stopping:
             yield StateChanged("running", self.progress.step)
 
     # ---- one step -------------------------------------------------------------------------------
@@ -211,7 +218,11 @@ class Trainer:
         if self.val_windows is None:
             return
         progress = self.progress
-        result = evaluate(self.model, self.dataset, self.val_windows, self.config, self._autocast())
+        for event in evaluate(self.model, self.dataset, self.val_windows, self._autocast(),
+                              batch_size=self.config.training.batch_size,
+                              batches=self.config.evaluation.eval_batches):
+            if isinstance(event, EvalDone):
+                result = event
         improved = result.val_loss < progress.best_val_loss
         progress.val_loss = result.val_loss
         progress.best_val_loss = min(progress.best_val_loss, result.val_loss)
@@ -224,9 +235,15 @@ class Trainer:
         wished = self.config.sampling
         if wished.interval:
             for prompt in wished.prompts:
-                for event in self._sample(prompt, wished, lambda: self.control.stopping):
-                    if isinstance(event, SampleDrawn):
-                        yield event
+                yield from self._answer(Wish(prompt, None))
+
+    def _answer(self, wish: Wish) -> Iterator[Event]:
+        """The text that was wished for; its pieces only for one who gave settings and so waits for them."""
+        events = self._sample(wish.prompt, wish.settings or self.config.sampling,
+                              lambda: wish.stopped or self.control.stopping)
+        for event in events:
+            if wish.settings is not None or isinstance(event, SampleDrawn):
+                yield event
 
     def _sample(self, prompt: str, wished: Sampling, should_stop: Callable[[], bool]) -> Iterator[Event]:
         """Pieces as they come, then the whole. Draws from a generator of its own, so training is not disturbed."""
@@ -249,6 +266,8 @@ class Trainer:
         checkpoint.prune(self.run, keep_steps=keep.keep_checkpoints, keep_epochs=keep.keep_epochs)
         if kind == "step":
             self.pace.saved_step = self.progress.step
+        elif kind == "epoch":
+            self.pace.epoch_step = self.progress.step
         return CheckpointSaved(path, kind, self.progress.step, size, time.perf_counter() - started)
 
     def _save_emergency(self) -> None:
@@ -270,16 +289,11 @@ class Trainer:
 
     def _restore(self, path: Path) -> None:
         state = checkpoint.load(path, verify=True)
-        saved = checkpoint.config_of(state, path)
-        if saved.model != self.config.model:
-            raise CheckpointError(f"{path} holds another network than model.* describes.",
-                                  "Leave the model's settings as they were, or start a fresh run.")
-        if saved.dataset_fingerprint != self.config.dataset_fingerprint:
-            raise CheckpointError("The dataset is not the one this run has learned from.",
-                                  "Choose the run's own dataset, or start a fresh run.")
+        _refuse_another_run(checkpoint.config_of(state, path), self.config)
         checkpoint.load_weights(self.model, state["model"], path)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        load_optimizer(self.optimizer, state["optimizer"])
+        if state["scaler"]:  # empty unless the run was in fp16
+            self.scaler.load_state_dict(state["scaler"])
         self.progress = checkpoint.Progress(**state["progress"])
         self.resumed_from = self.progress.step
 
@@ -308,6 +322,7 @@ class _Pace:
     def __init__(self, config: Config, *, first_step: int) -> None:
         self.config = config
         self.saved_step = first_step if first_step else -1
+        self.epoch_step = first_step
         self._first_step = first_step
         self._first_seconds: float | None = None
 
@@ -319,6 +334,10 @@ class _Pace:
 
     def samples(self, step: int) -> bool:
         return self._due(self.config.sampling.interval, step)
+
+    def epoch_counts(self, step: int) -> bool:
+        """Whether the end of an epoch deserves a checkpoint: a tiny text ends one at almost every step."""
+        return step - self.epoch_step >= FEWEST_STEPS_BETWEEN_SAVES
 
     def saves(self, step: int, seconds: float) -> bool:
         """`seconds` is the training time up to this step. To be asked once after every step."""
@@ -336,7 +355,8 @@ class _Pace:
         if not wished.save_minutes or steps < SPEED_STEPS:
             return wished.save_interval
         by_time = int(wished.save_minutes * 60 * steps / max(seconds, 1e-9))
-        return max(1, min(by_time, self.config.training.max_steps // SAVES_PER_RUN))
+        for_short_runs = max(self.config.training.max_steps // SAVES_PER_RUN, FEWEST_STEPS_BETWEEN_SAVES)
+        return max(1, min(by_time, for_short_runs))
 
 
 def validation_windows(dataset: Dataset, split: str, context: int) -> Windows:
@@ -351,26 +371,59 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=types.get(precision, torch.bfloat16), enabled=precision in types)
 
 
-def evaluate(model: AtlasLM, dataset: Dataset, windows: Windows, config: Config,
-             precision: torch.autocast, *, split: str = "val") -> EvalDone:
-    """Mean loss over at most `eval_batches` batches of `windows`, in order, each token counted once.
+def evaluate(model: AtlasLM, dataset: Dataset, windows: Windows, precision: torch.autocast,
+             *, batch_size: int, batches: int, split: str = "val") -> Iterator[Progress | EvalDone]:
+    """Mean loss over at most `batches` batches of `windows`, in order, each token counted once.
 
     Touches no random stream and leaves the model as it was. Bits per byte compares across tokenizers:
-    nats a token, times tokens a byte, over ln 2.
+    nats a token, times tokens a byte, over ln 2. The last event is `EvalDone`.
     """
-    was_training = model.training
-    model.eval()
     total, count = 0.0, 0
-    limit = config.evaluation.eval_batches * config.training.batch_size
-    with torch.inference_mode(), precision:
-        for tokens, targets in windows.sequential(limit, batch_size=config.training.batch_size):
+    windows_taken = min(batches * batch_size, windows.count)
+    for done, (tokens, targets) in enumerate(windows.sequential(windows_taken, batch_size=batch_size), 1):
+        yield Progress(min(done * batch_size, windows_taken), windows_taken, "windows", "Validating")
+        was_training = model.training
+        model.eval()
+        with torch.inference_mode(), precision:
             loss = model.loss(torch.from_numpy(tokens).to(model.device), torch.from_numpy(targets).to(model.device))
-            total, count = total + float(loss) * tokens.size, count + tokens.size
-    model.train(was_training)
+        model.train(was_training)
+        total, count = total + float(loss) * tokens.size, count + tokens.size
     mean = total / count
-    bits_per_byte = mean / dataset.bytes_per_token(split) / math.log(2)
-    return EvalDone(step=0, epoch=0.0, val_loss=mean, val_perplexity=history.perplexity(mean),
-                    val_bits_per_byte=bits_per_byte, tokens=count, best=mean, improved=True)
+    yield EvalDone(step=0, epoch=0.0, val_loss=mean, val_perplexity=history.perplexity(mean),
+                   val_bits_per_byte=mean / dataset.bytes_per_token(split) / math.log(2), tokens=count,
+                   best=mean, improved=True)
+
+
+def _refuse_another_run(saved: Config, wished: Config) -> None:
+    """Raises `CheckpointError` naming every setting whose change would make another run of it."""
+    changed = [f"{key} ({saved.get(key)}, now {wished.get(key)})" for key in _identity()
+               if saved.get(key) != wished.get(key)]
+    if saved.tokens_per_step != wished.tokens_per_step and not changed:
+        changed = [f"the tokens of a step ({saved.tokens_per_step}, now {wished.tokens_per_step})"]
+    if changed:
+        raise CheckpointError(f"A run cannot go on with other values of {', '.join(changed)}.",
+                              "Leave them as they were, or start a fresh run.")
+    if saved.dataset_fingerprint != wished.dataset_fingerprint:
+        raise CheckpointError("The dataset is not the one this run has learned from.",
+                              "Choose the run's own dataset, or start a fresh run.")
+
+
+def _identity() -> list[str]:
+    """The settings that make a run what it is: its network, and the order in which it reads its text."""
+    return [key for key in settings.settings() if key.startswith("model.")] + ["data.stride", "training.seed"]
+
+
+@contextlib.contextmanager
+def plain_memory_errors() -> Iterator[None]:
+    """Tell that memory ran out in a sentence. torch says it in a `RuntimeError`, in one way for each device."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
+            raise
+        raise DeviceError("The memory is not enough for this model and batch.",
+                          "Let it be fitted (the button, or a smaller training.batch_size with more "
+                          "training.gradient_accumulation_steps), or choose a smaller preset.") from error
 
 
 def settle(config: Config, dataset: Dataset) -> Config:
@@ -388,6 +441,8 @@ def lay_out(run: Path, config: Config, dataset: Dataset, *, resume: bool) -> Non
     """
     if not resume and runs.newest(run) is not None:
         raise CheckpointError(f"{run} holds an earlier run.", "Resume it, or choose a new folder.")
+    for torn in (run / runs.CHECKPOINTS_FOLDER).glob(".*.tmp"):  # a save that was killed
+        discard(torn)
     config.save(run / runs.CONFIG_FILE)
     dataset.tokenizer.save(run / runs.TOKENIZER_FILE)
 

@@ -48,6 +48,12 @@ def test_all_problems_are_listed_at_once() -> None:
     assert len(found) == 4
 
 
+def test_contradictions_are_listed_beside_other_problems_but_not_with_what_is_broken() -> None:
+    found = problems_of({"model": {"hidden_size": 65, "dropout": 5}})
+    assert len(found) == 2 and any("divide" in problem for problem in found)
+    assert len(problems_of({"model": {"num_heads": "many", "hidden_size": 65}})) == 1
+
+
 @pytest.mark.parametrize("raw, word", [
     ({"model": {"hidden_size": 65, "num_heads": 8}}, "divide"),
     ({"training": {"warmup_steps": 20, "max_steps": 10}}, "exceeds"),

@@ -13,7 +13,7 @@ import torch
 from atlas_core import jobs, runs
 from atlas_core.config import Config, Sampling, Training
 from atlas_core.control import Control
-from atlas_core.errors import AtlasError, CheckpointError, DataError, NumericsError
+from atlas_core.errors import AtlasError, CheckpointError, DataError, DeviceError, NumericsError
 from atlas_core.events import (
     CheckpointSaved,
     EpochDone,
@@ -166,7 +166,7 @@ def test_chatting_while_paused_disturbs_nothing(dataset: Path, tmp_path: Path) -
 def test_resume_refuses_another_network_or_another_text(dataset: Path, tmp_path: Path) -> None:
     train(dataset, tmp_path / "run", tiny.config(training__max_steps=4))
     last = runs.resolve(tmp_path / "run")
-    with pytest.raises(CheckpointError, match="another network"):
+    with pytest.raises(CheckpointError, match="num_layers"):
         train(dataset, tmp_path / "run", tiny.config(model__num_layers=1), resume=last)
     other = tiny.make_dataset(tmp_path, tiny.config(data__split_seed=5))
     with pytest.raises(CheckpointError, match="dataset"):
@@ -201,6 +201,41 @@ def test_starting_fresh_never_touches_an_older_run(dataset: Path, tmp_path: Path
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.parametrize("change", [{"training__batch_size": 8}, {"training__seed": 5}, {"data__stride": 8}])
+def test_resume_refuses_by_name_what_would_change_the_order_of_the_text(
+        dataset: Path, tmp_path: Path, change: dict[str, int]) -> None:
+    train(dataset, tmp_path / "run", tiny.config(training__max_steps=4))
+    with pytest.raises(CheckpointError, match="cannot go on with other values"):
+        train(dataset, tmp_path / "run", tiny.config(**change), resume=runs.resolve(tmp_path / "run"))
+
+
+def test_resume_in_smaller_batches_of_as_many_tokens_is_allowed(dataset: Path, tmp_path: Path) -> None:
+    config = tiny.config(model__dropout=0.0)
+    whole = losses(train(dataset, tmp_path / "whole", config))
+    first = losses(train(dataset, tmp_path / "run", config.replace({"training.max_steps": 6})))
+    halved = config.replace({"training.batch_size": 2, "training.gradient_accumulation_steps": 4})
+    rest = losses(train(dataset, tmp_path / "run", halved, resume=runs.resolve(tmp_path / "run")))
+    assert first[:4] == whole[:4] and len(first + rest) == len(whole)
+
+
+def test_resume_heeds_a_new_weight_decay(dataset: Path, tmp_path: Path) -> None:
+    train(dataset, tmp_path / "run", tiny.config(training__max_steps=4))
+    train(dataset, tmp_path / "run", tiny.config(training__weight_decay=0.5, training__beta2=0.9),
+          resume=runs.resolve(tmp_path / "run"))
+    decayed, spared = checkpoint.load(runs.resolve(tmp_path / "run"))["optimizer"]["param_groups"]
+    assert (decayed["weight_decay"], spared["weight_decay"], decayed["betas"]) == (0.5, 0.0, (0.9, 0.9))
+
+
+def test_a_second_trainer_on_the_same_run_is_refused(dataset: Path, tmp_path: Path) -> None:
+    first = jobs.train(tiny.config(), dataset, tmp_path / "run", Control())
+    next(event for event in first if isinstance(event, CheckpointSaved))
+    assert runs.inspect(tmp_path / "run").state == "running"
+    with pytest.raises(CheckpointError, match="another process"):
+        train(dataset, tmp_path / "run", resume=runs.resolve(tmp_path / "run"))
+    first.close()  # type: ignore[attr-defined]
+    assert runs.inspect(tmp_path / "run").state == "interrupted"
+
+
 # ---- checkpoints ----------------------------------------------------------------------------------------
 
 
@@ -218,6 +253,37 @@ def test_the_best_checkpoint_has_the_lowest_validation_loss(dataset: Path, tmp_p
     lowest = min((e for e in events if isinstance(e, EvalDone)), key=lambda e: e.val_loss)
     best = runs.best(tmp_path / "run")
     assert best is not None and (best.step, best.val_loss) == (lowest.step, lowest.val_loss)
+
+
+def test_a_save_that_fails_leaves_the_older_best_checkpoint_whole(
+        dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(dataset, tmp_path / "run")
+    best = runs.best(tmp_path / "run")
+    assert best is not None
+
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(AtlasError, match="No space left"):
+        checkpoint.save(best.path, checkpoint.load(best.path), kind="best", epoch=1.0, learning_rate=0.1, parameters=1)
+    assert runs.best(tmp_path / "run") == best
+    assert not list(best.path.parent.glob(".*"))
+
+
+def test_loading_a_model_beside_training_draws_no_random_number(dataset: Path, tmp_path: Path) -> None:
+    train(dataset, tmp_path / "run", tiny.config(training__max_steps=4))
+    before = torch.get_rng_state()
+    loaded = checkpoint.load_model(runs.resolve(tmp_path / "run"))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert loaded.model.head.weight is loaded.model.tokens.weight
+
+
+def test_a_text_that_ends_an_epoch_at_every_step_does_not_fill_the_disk(tmp_path: Path) -> None:
+    short = tiny.config(training__max_steps=60, training__batch_size=64, checkpointing__keep_epochs=100)
+    events = train(tiny.make_dataset(tmp_path, short), tmp_path / "run", short)
+    assert sum(isinstance(e, EpochDone) for e in events) > 30
+    assert [e.step for e in events if isinstance(e, CheckpointSaved) and e.kind == "epoch"] == [25, 50]
 
 
 def test_a_checkpoint_without_its_sidecar_does_not_count(dataset: Path, tmp_path: Path) -> None:
@@ -273,6 +339,42 @@ def test_inference_needs_nothing_but_the_file(dataset: Path, tmp_path: Path) -> 
     assert loaded.step == 12 and not loaded.model.training
     assert loaded.tokenizer.decode(loaded.tokenizer.encode("sweet sorrow")) == "sweet sorrow"
     assert loaded.config.model == dataclasses.replace(tiny.config().model, vocab_size=loaded.tokenizer.n_vocab)
+
+
+def test_a_pause_that_comes_during_a_save_is_told(dataset: Path, tmp_path: Path) -> None:
+    control, states = Control(), []
+    for event in jobs.train(tiny.config(), dataset, tmp_path / "run", control):
+        if isinstance(event, StepDone) and event.step == 2:
+            control.save_now()
+        if isinstance(event, CheckpointSaved) and event.step == 2:
+            control.pause()
+        if isinstance(event, StateChanged):
+            states.append(event.state)
+            control.resume()
+    assert states == ["paused", "running"]
+
+
+def test_a_text_stopped_before_it_began_is_answered_and_the_others_are_drawn(dataset: Path, tmp_path: Path) -> None:
+    control, answers = Control(), []
+    for event in jobs.train(tiny.config(), dataset, tmp_path / "run", control):
+        if isinstance(event, StepDone) and event.step == 2:
+            control.sample("the king", Sampling(max_new_tokens=4)).stop()
+            control.sample("my lord", Sampling(max_new_tokens=4))
+        if isinstance(event, Generated):
+            answers.append((event.prompt, event.reason))
+    assert answers[0] == ("the king", "stopped")
+    assert answers[1][0] == "my lord" and answers[1][1] != "stopped"
+
+
+def test_memory_that_runs_out_is_told_in_a_sentence_with_a_remedy(dataset: Path, tmp_path: Path) -> None:
+    def exhausted(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    with pytest.raises(DeviceError) as caught:
+        for event in jobs.train(tiny.config(), dataset, tmp_path / "run", Control()):
+            if isinstance(event, StepDone) and event.step == 1:
+                AtlasLM.loss = exhausted  # type: ignore[method-assign]
+    assert "batch_size" in caught.value.remedy
 
 
 # ---- failures -------------------------------------------------------------------------------------------
@@ -403,11 +505,12 @@ def test_evaluation_counts_every_token_once_and_leaves_the_model_training(datase
     from atlas_core.text.dataset import Dataset, Windows
     from atlas_core.training.trainer import autocast, evaluate
 
-    data, config = Dataset.open(dataset), tiny.config(evaluation__eval_batches=10**6)
-    model = AtlasLM(dataclasses.replace(config.model, vocab_size=data.tokenizer.n_vocab)).train()
+    data = Dataset.open(dataset)
+    model = AtlasLM(dataclasses.replace(tiny.config().model, vocab_size=data.tokenizer.n_vocab)).train()
     windows = Windows(data.tokens("val"), context=16)
     before = torch.get_rng_state()
-    result = evaluate(model, data, windows, config, autocast(model.device, "fp32"))
+    *_, result = evaluate(model, data, windows, autocast(model.device, "fp32"), batch_size=4, batches=10**6)
+    assert isinstance(result, EvalDone)
     assert model.training and torch.equal(torch.get_rng_state(), before)
     model.eval()
     with torch.no_grad():

@@ -1,0 +1,58 @@
+"""Who trains a run: one process at a time, held by a lock of the operating system, so a crash leaves none behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from atlas_core.errors import CheckpointError
+from atlas_core.paths import cannot_write, discard
+
+LOCK_FILE = ".lock"
+
+
+@contextmanager
+def claimed(run: Path) -> Iterator[None]:
+    """Own the folder `run`, which is made if need be, and removed again if nothing came of it.
+
+    Raises `CheckpointError` if another process trains it now.
+    """
+    lock = _lock(run)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise CheckpointError(f"{run} is being trained by another process now.",
+                              "Wait for it, stop it, or choose a new folder.") from None
+    except OSError as error:
+        raise cannot_write(run, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+        if run.is_dir() and {path.name for path in run.iterdir()} <= {LOCK_FILE}:
+            discard(run / LOCK_FILE)
+            with suppress(OSError):
+                run.rmdir()
+
+
+def is_claimed(run: Path) -> bool:
+    """Whether some process trains this run now."""
+    if not (run / LOCK_FILE).exists():
+        return False
+    lock = _lock(run)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:  # a folder that cannot be written is nobody's
+        return False
+    lock.release()
+    return False
+
+
+def _lock(run: Path) -> FileLock:
+    return FileLock(run / LOCK_FILE, thread_local=False)  # a job may be closed by another thread than its own
