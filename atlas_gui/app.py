@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -10,6 +11,7 @@ from logging.handlers import RotatingFileHandler
 from types import TracebackType
 
 from PySide6.QtCore import QTimer
+from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication
 
 from atlas_core import __version__, paths
@@ -25,19 +27,33 @@ SIGNAL_MS = 300
 def main() -> int:
     """Show the window and stay until it is closed."""
     start_log()
+    # Threads that wait for one another sleep: with every core busy, as this window itself makes it, spinning ones
+    # made a step take twenty times as long. torch, which is loaded later, takes it from here.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app = QApplication(sys.argv)
     app.setApplicationName("atlas-studio")
     app.setApplicationDisplayName(TITLE)
     app.setApplicationVersion(__version__)
+    app.setDesktopFileName("atlas-studio")  # as in packaging/atlas-studio.desktop; Wayland finds the icon by it
+    app.setWindowIcon(QIcon(str(paths.resource("icons", "atlas-studio.svg"))))
     settings = Settings()
     theme.apply(app, settings.dark)
     app.styleHints().colorSchemeChanged.connect(lambda _scheme: theme.apply(app, settings.dark))
     window = MainWindow(settings)
     catch_mistakes(window)
     close_on_interrupt(window)
-    window.show()
+    show(window)
     QTimer.singleShot(WARM_UP_MS, window, window.session.warm_up)
     return app.exec()
+
+
+def show(window: MainWindow) -> None:
+    """Show the window; on a screen that it would fill to the edge it is maximised, else its frame hangs out."""
+    room = window.screen().availableSize()
+    if window.width() >= room.width() or window.height() >= room.height():
+        window.showMaximized()
+    else:
+        window.show()
 
 
 def start_log() -> None:

@@ -32,7 +32,6 @@ from atlas_core.errors import AtlasError
 from atlas_core.events import CheckpointSaved, Event, Exported, RunStarted
 from atlas_core.paths import write_atomically
 from atlas_core.runs import RunInfo
-from atlas_core.text import library
 from atlas_core.text.dataset import Meta
 from atlas_gui import sentences, theme
 from atlas_gui.dialogs import error as error_dialog
@@ -56,6 +55,7 @@ from atlas_gui.widgets.toast import Toast
 TITLE = "Atlas Studio"
 FIRST_SIZE = (1280, 800)
 WORDS_MS = 250  # words are redrawn at most this often: faster nobody reads
+IDLE_WORDS_MS = 5000  # "saved 2 min ago" grows old also while nothing happens
 
 WAITING = {
     PREPARING: "Preparing the text …",
@@ -120,7 +120,6 @@ class MainWindow(QMainWindow):
         self.statusBar().addPermanentWidget(self._machine)
         self.toast, self.drop_overlay = Toast(self), DropOverlay(self)
         self._words_timer = QTimer(self)
-        self._words_timer.setInterval(WORDS_MS)
 
     def _connect(self) -> None:  # noqa: PLR0915 - one readable block
         """Every connection of the program."""
@@ -240,10 +239,7 @@ class MainWindow(QMainWindow):
         self.train_tab.set_live(state in (TRAINING, PAUSING, PAUSED))
         self.runs_tab.set_active(self.session.run.path if training and self.session.run else None)
         self._refresh_playground()
-        if state == IDLE:
-            self._words_timer.stop()
-        else:
-            self._words_timer.start()
+        self._words_timer.start(IDLE_WORDS_MS if state == IDLE else WORDS_MS)
         self._show_words()
 
     def _on_training_event(self, event: Event) -> None:
@@ -304,7 +300,7 @@ class MainWindow(QMainWindow):
         if session.training and session.started is not None:
             max_steps, steps = session.started.max_steps, session.history.steps
             share = (steps[-1] if steps else session.started.resumed_from) / max_steps
-            words = WAITING.get(state, sentences.progress(session.history, max_steps))
+            words = WAITING.get(state, sentences.progress(session.history, max_steps, paused=state == PAUSED))
             return dataclasses.replace(shown, title=run.name if run else "", sentence=words, share=share)
         if resumable and run is not None:
             return dataclasses.replace(shown, title=run.name, sentence=sentences.standing(run))
@@ -346,13 +342,15 @@ class MainWindow(QMainWindow):
         if shown is None:
             self.data_tab.clear_dataset()
         else:
-            self.data_tab.show_dataset(shown.meta.to_dict(), shown.first_tokens, shown.lengths)
+            summary = {**shown.meta.to_dict(), "name": sentences.dataset_name(shown.meta)}
+            self.data_tab.show_dataset(summary, shown.first_tokens, shown.lengths)
+        self.data_tab.select_dataset(shown.path if shown else None)
         self.model_tab.set_dataset_tokens(shown.meta.splits["train"].tokens if shown else 0)
         self.data_tab.set_epochs(self.model_tab.epochs())
         self._show_command_line()
 
     def _on_datasets_found(self, found: list[tuple[Meta, Path]]) -> None:
-        named = [(f"{library.title(meta)} · {meta.tokenizer} · {format.short_count(meta.tokens)} tokens", path)
+        named = [(f"{sentences.dataset_name(meta)} · {meta.tokenizer} · {format.short_count(meta.tokens)} tokens", path)
                  for meta, path in found]
         self.data_tab.set_datasets(named, selected=self.session.dataset)
 
@@ -394,7 +392,7 @@ class MainWindow(QMainWindow):
 
     def _refresh_playground(self, *, selected: str | None = None) -> None:
         """Offer the model in training, then the checkpoints of the run in sight and of the run to be played."""
-        live = [("the model in training, as it is now", LIVE)] if self.session.training and self.session.started else []
+        live = [("in training, as it is now", LIVE)] if self.session.training and self.session.started else []
         folders = dict.fromkeys(path for path in (self.session.run and self.session.run.path, self._played) if path)
         saved = [(checkpoint_label(folder, info), str(info.path)) for folder in folders
                  for info in reversed(runs.checkpoints(folder))]

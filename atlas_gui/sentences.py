@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from atlas_core.events import (
 )
 from atlas_core.history import History
 from atlas_core.runs import RunInfo
+from atlas_core.text import library
+from atlas_core.text.dataset import Meta
 from atlas_core.text.sources import ARCHIVE_SUFFIXES, LINES_SUFFIXES, TEXT_SUFFIXES
 
 PACE_STEPS = 50  # the time left is told from the pace of the last so many steps
@@ -39,12 +42,19 @@ def plan(config: Config, text_name: str, tokens: int | None, seconds_per_step: f
     return f"Train {config.name} ({parameters}) on {text_name}{amount}: {', '.join(costs)}"
 
 
-def progress(history: History, max_steps: int) -> str:
+def dataset_name(meta: Meta) -> str:
+    """What people call a dataset: its folder's name without tokenizer and digits, which are told beside it."""
+    return re.sub(r"-(gpt2|bpe-\d+)$", "", library.title(meta)) or meta.name
+
+
+def progress(history: History, max_steps: int, *, paused: bool = False) -> str:
     """Where a run stands: "step 1 240 / 10 000   12 %   8 min left", in a width that stays."""
     step, total = (history.steps[-1] if history.steps else 0), format.count(max_steps)
     parts = [f"step {format.count(step):>{len(total)}} / {total}", f"{format.percent(step / max_steps):>5}"]
     left = seconds_left(history, max_steps)
-    if left is not None and step < max_steps:
+    if paused:
+        parts.append("paused")
+    elif left is not None and step < max_steps:
         parts.append(f"{format.duration(left)} left")
     return "   ".join(parts)
 

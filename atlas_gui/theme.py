@@ -221,6 +221,9 @@ def _style_sheet(p: Palette) -> str:
     QAbstractSpinBox:focus {{ border-color: {p.accent}; }}
     QLineEdit:disabled, QComboBox:disabled, QAbstractSpinBox:disabled {{
         color: {p.muted}; background: {p.window}; }}
+    QComboBox {{ combobox-popup: 0; }}
+    QComboBox QAbstractItemView {{ background: {p.panel}; border: 1px solid {p.border}; outline: none;
+        selection-background-color: {p.accent}; selection-color: {p.on_accent}; }}
     QComboBox::drop-down {{ border: none; width: 24px; }}
     QComboBox::down-arrow {{ image: url("{_picture("chevron-down")}"); width: 16px; height: 16px; }}
     QAbstractSpinBox::up-button {{ border: none; width: 20px; subcontrol-position: top right; }}

@@ -310,7 +310,9 @@ def commands(path: Path, name: str) -> tuple[str, str]:
     """What to type for llama.cpp and for Ollama, quoted for the shell."""
     file, model = shlex.quote(str(path)), shlex.quote(name.lower())
     llama = f'llama-completion -m {file} -no-cnv -p "Once upon a time"'  # llama-cli only chats since December 2025
-    ollama = f"echo FROM {file} > Modelfile && ollama create {model} -f Modelfile && ollama run {model}"
+    # The template hands the text over as it is; Ollama would dress it up as a chat.
+    ollama = (f"""printf 'FROM %s\\nTEMPLATE "{{{{ .Prompt }}}}"\\n' {file} > Modelfile"""
+              f" && ollama create {model} -f Modelfile && ollama run {model}")
     return llama, ollama
 
 

@@ -116,7 +116,6 @@ class ResumeDialog(QDialog):
     def _button(self, text: str, action: str, help: str) -> QPushButton:
         button = QPushButton(text)
         button.setObjectName(f"{action}Button")
-        button.setAutoDefault(False)
         button.setToolTip(help)
         button.setAccessibleDescription(help)
         button.clicked.connect(lambda: self._decide(action))

@@ -35,6 +35,7 @@ from atlas_gui.widgets.text_settings import TextSettings, text_settings
 
 FILE_FILTER = "Text and archives (*.txt *.text *.md *.markdown *.jsonl *.ndjson *.zip);;All files (*)"
 LEFT_WIDTH = 440
+DATASETS_WIDTH = 340
 SHOWN_NOTICES = 3
 PROGRESS_STEPS = 1000  # the bar's own scale: sizes in bytes are beyond Qt's 32 bits
 
@@ -54,12 +55,13 @@ class DataTab(QWidget):
         self._sources: list[Path] = []
         self._notices: list[str] = []
         self._busy = False
+        self._last_place = str(Path.home())  # where the file dialogs begin
         self._summary = ""  # what stands at the bottom while nothing is going on
         self._build()
         self._connect()
         self.set_config(Config())
         self.set_datasets([])
-        self._show_sources([])
+        self._show_sources(None)
 
     def _build(self) -> None:
         left = QVBoxLayout()
@@ -107,7 +109,8 @@ class DataTab(QWidget):
         self.dataset_combo.setObjectName("datasetCombo")
         self.dataset_combo.setAccessibleName("Prepared datasets")
         self.dataset_combo.setToolTip("Datasets that were prepared before")
-        self.dataset_combo.setMinimumWidth(200)
+        self.dataset_combo.setSizeAdjustPolicy(CalmCombo.SizeAdjustPolicy.AdjustToContents)
+        self.dataset_combo.setMaximumWidth(DATASETS_WIDTH)
         line = QHBoxLayout()
         line.addWidget(self._right_title, 1)
         line.addWidget(self.dataset_combo)
@@ -183,7 +186,7 @@ class DataTab(QWidget):
             self.add_notice("The list cannot change while it is being prepared. Cancel first, or wait.")
             return
         self._sources = sources
-        self._show_sources([])
+        self._show_sources(None)
         self.sources_changed.emit(list(sources))
 
     def set_entries(self, entries: Sequence[SourceEntry]) -> None:
@@ -226,6 +229,7 @@ class DataTab(QWidget):
     def show_dataset(self, summary: Mapping[str, Any], preview: Sequence[str], lengths: Sequence[int]) -> None:
         """Show a dataset's `meta.json`, the texts of its first tokens, and its documents' lengths in tokens."""
         self.dataset_view.show_dataset(summary, preview, lengths)
+        theme.set_role(self.prepare_button, "")  # what is left to do is Train
         self.text_settings.show_counts(summary["cleaned"])
         self.text_settings.more_button.setChecked(False)
         said = [f"{summary['name']}: {format.count(summary['documents'])} documents",
@@ -239,6 +243,7 @@ class DataTab(QWidget):
     def clear_dataset(self) -> None:
         """No dataset is open: say what to do next."""
         self.dataset_view.clear()
+        theme.set_role(self.prepare_button, "primary")
         self.text_settings.show_counts({})
         self._show_invitation()
 
@@ -251,10 +256,14 @@ class DataTab(QWidget):
         self.dataset_combo.clear()
         for name, path in datasets:
             self.dataset_combo.addItem(name, path)
-        chosen = next((i for i, (_, path) in enumerate(datasets) if path == selected), -1)
         self.dataset_combo.setPlaceholderText("Open a prepared one")
-        self.dataset_combo.setCurrentIndex(chosen)
+        self.select_dataset(selected)
         self.dataset_combo.setVisible(bool(datasets))
+
+    def select_dataset(self, path: Path | None) -> None:
+        """The one of them that is shown; None if it is none of them."""
+        paths = [self.dataset_combo.itemData(index) for index in range(self.dataset_combo.count())]
+        self.dataset_combo.setCurrentIndex(paths.index(path) if path in paths else -1)
 
     def add_notice(self, sentence: str) -> None:
         """Show a sentence about the text until the next preparation; the last few stay in sight."""
@@ -262,12 +271,17 @@ class DataTab(QWidget):
         self._show_notices()
 
     def _on_add_files(self) -> None:
-        names, _ = QFileDialog.getOpenFileNames(self, "Add text", "", FILE_FILTER)
-        self.add_sources(map(Path, names))
+        names, _ = QFileDialog.getOpenFileNames(self, "Add text", self._last_place, FILE_FILTER)
+        self._add_chosen(names)
 
     def _on_add_folder(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Add a folder of text")
-        self.add_sources([Path(name)] if name else [])
+        name = QFileDialog.getExistingDirectory(self, "Add a folder of text", self._last_place)
+        self._add_chosen([name] if name else [])
+
+    def _add_chosen(self, names: Sequence[str]) -> None:
+        if names:
+            self._last_place = str(Path(names[0]).parent)
+            self.add_sources(map(Path, names))
 
     def _remove(self, paths: Sequence[Path]) -> None:
         self.set_sources([source for source in self._sources if source not in paths])
@@ -289,7 +303,7 @@ class DataTab(QWidget):
         self.cancel_button.setEnabled(False)
         self.cancel_requested.emit()
 
-    def _show_sources(self, entries: Sequence[SourceEntry]) -> None:
+    def _show_sources(self, entries: Sequence[SourceEntry] | None) -> None:
         self.drop_zone.show_sources(self._sources, entries)
         self._show_buttons()
         if self.dataset_view.empty:

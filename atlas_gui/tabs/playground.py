@@ -214,7 +214,7 @@ class PlaygroundTab(QWidget):
 
     def _shortcut(self, keys: str, button: QPushButton) -> None:
         shortcut = QShortcut(QKeySequence(keys), self)
-        shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        shortcut.setContext(Qt.ShortcutContext.WindowShortcut)  # while the tab is in sight
         shortcut.activated.connect(button.click)  # a disabled button ignores it
 
     # ---- what the person does

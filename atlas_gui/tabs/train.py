@@ -39,6 +39,8 @@ LOG_LINES = 2000
 SAMPLES_KEPT = 200
 SMOOTHING_TICKS = 100  # of the slider; see `smoothing_amount`
 DEFAULT_SMOOTHING = 30
+NO_CURVE = "Press Train: the curve grows here, step by step."
+FIRST_STEPS = "The first step is under way; from the second on there is a curve."
 NO_SAMPLES = "Every few hundred steps the model writes a few lines. From noise to words: watch it learn here."
 
 
@@ -116,6 +118,7 @@ class TrainTab(QWidget):
 
     def set_live(self, live: bool) -> None:
         """Whether there is a run in progress that could save or write a sample now."""
+        self._loss.set_hint(FIRST_STEPS if live else NO_CURVE)
         self._save_now.setEnabled(live)
         self._sample_now.setEnabled(live)
 
@@ -124,7 +127,6 @@ class TrainTab(QWidget):
     def _build(self) -> None:
         self._loss = MetricPlot("Loss", format.loss)
         self._loss.setObjectName("lossPlot")
-        self._loss.set_hint("Press Train: the curve grows here, step by step.")
         self._perplexity = MetricPlot("Perplexity", format.perplexity, compact=True)
         self._perplexity.setObjectName("perplexityPlot")
         self._rate = MetricPlot("Learning rate", format.learning_rate, compact=True)

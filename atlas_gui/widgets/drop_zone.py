@@ -76,7 +76,7 @@ class DropZone(QFrame):
     def _paint_picture(self) -> None:
         self._picture.setPixmap(theme.icon("tray-arrow-down", "muted").pixmap(QSize(48, 48)))
 
-    def show_sources(self, sources: Sequence[Path], entries: Sequence[SourceEntry]) -> None:
+    def show_sources(self, sources: Sequence[Path], entries: Sequence[SourceEntry] | None) -> None:
         self.tree.show_sources(sources, entries)
         self._pages.setCurrentIndex(1 if sources else 0)
         self._more.setVisible(bool(sources))

@@ -5,14 +5,36 @@ Knows nothing of plots; the list stays the truth.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
-
-from atlas_core.history import Smoother
 
 Array = NDArray[np.float64]
 
 FIRST_LENGTH = 1024
+SHARE = 0.1  # an average reaches back over a tenth of the values so far, at most
+
+
+class Smoother:
+    """An exponential moving average that reaches back less at the beginning, one value at a time.
+
+    A curve falls fastest at first; an average over many steps would hang far above a short run. `amount` from 0
+    (as it is) to below 1 is what it comes to in the end. Values that are not numbers are passed over.
+    """
+
+    def __init__(self, amount: float) -> None:
+        self._amount = amount
+        self._mean = math.nan
+        self._seen = 0
+
+    def __call__(self, value: float) -> float:
+        """The average once `value` has come."""
+        if math.isfinite(value):
+            weight = max(1.0 - self._amount, 1.0 / (1.0 + SHARE * self._seen))
+            self._mean = value if not self._seen else self._mean + weight * (value - self._mean)
+            self._seen += 1
+        return self._mean if self._seen else value
 
 
 class GrowingColumn:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
+    QApplication,
     QHBoxLayout,
     QLabel,
     QProgressBar,
@@ -59,6 +60,7 @@ class RunBar(QToolBar):
         self.setMovable(False)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
         self._state = RunBarState()
+        self._focus_owed = False
         self._build()
         self._connect()
         self.show_state(self._state)
@@ -66,7 +68,8 @@ class RunBar(QToolBar):
     def show_state(self, state: RunBarState) -> None:
         """Show all of it; only what differs is redrawn by Qt."""
         self._state = state
-        self._primary.setCurrentWidget(self.pause_button if state.primary == "pause" else self.train_button)
+        self._hold_focus()
+        self._primary.setCurrentWidget(self._primary_button)
         self.train_button.setText("Resume" if state.primary == "resume" else "Train")
         self.train_button.setToolTip("Go on with this run (Ctrl+R)" if state.primary == "resume"
                                      else "Start training (Ctrl+R)")
@@ -82,6 +85,25 @@ class RunBar(QToolBar):
         self._bar.setRange(0, BAR_STEPS if state.share is not None else 0)
         if state.share is not None:
             self._bar.setValue(round(state.share * BAR_STEPS))
+        self._give_focus_back()
+
+    @property
+    def _primary_button(self) -> QPushButton:
+        """The large button that is in sight."""
+        return self.pause_button if self._state.primary == "pause" else self.train_button
+
+    def _hold_focus(self) -> None:
+        """Qt would hand the focus of a button that hides or rests to the next one, and Space would press that."""
+        for button in (self.train_button, self.pause_button):
+            if button.hasFocus():
+                button.clearFocus()
+                self._focus_owed = True
+
+    def _give_focus_back(self) -> None:
+        if self._focus_owed and self._state.primary_enabled:
+            self._focus_owed = False
+            if QApplication.focusWidget() is None:  # the person has not gone elsewhere meanwhile
+                self._primary_button.setFocus()
 
     @property
     def sentence(self) -> str:
@@ -142,7 +164,7 @@ class RunBar(QToolBar):
 
     def click_primary(self) -> None:
         """What the keyboard's shortcut does: press the button that is in sight."""
-        (self.pause_button if self._state.primary == "pause" else self.train_button).click()
+        self._primary_button.click()
 
     def _on_train_clicked(self) -> None:
         (self.resume_requested if self._state.primary == "resume" else self.train_requested).emit()

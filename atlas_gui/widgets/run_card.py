@@ -16,7 +16,8 @@ from atlas_gui.widgets.sparkline import Sparkline
 
 NAME_WIDTH_PX = 216
 FACT_WIDTH_PX = 136  # "100 000 / 100 000" in the monospaced font
-STATES = {"done": ("finished", "good"), "interrupted": ("can go on", "warning"), "empty": ("nothing saved", "muted")}
+STATES = {"running": ("in training", "good"), "done": ("finished", "good"), "interrupted": ("can go on", "warning"),
+          "empty": ("nothing saved", "muted")}
 
 
 class RunCard(QFrame):
@@ -32,7 +33,7 @@ class RunCard(QFrame):
                  parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.info = info
-        self._training = training
+        self._state = "running" if training else info.state
         self.setProperty("role", "card")
         self.setAccessibleName(f"Run {info.name}")
         self.setAccessibleDescription(summary(info))
@@ -53,7 +54,7 @@ class RunCard(QFrame):
         row.addLayout(self._buttons())
 
     def _heading(self) -> QVBoxLayout:
-        word, role = ("in training", "good") if self._training else STATES[self.info.state]
+        word, role = STATES[self._state]
         parameters = f" · {people.short_count(self.info.parameters)} parameters" if self.info.parameters else ""
         column = QVBoxLayout()
         column.setSpacing(theme.spacing // 4)
@@ -84,19 +85,19 @@ class RunCard(QFrame):
         return grid
 
     def _buttons(self) -> QGridLayout:
-        saved = self.info.state != "empty"
-        can_resume = self.info.state == "interrupted" and not self._training
+        saved = bool(self.info.checkpoints)
         grid = QGridLayout()
         grid.setSpacing(theme.spacing // 2)
         grid.addWidget(self._button("Resume", "play", "Train on from the last checkpoint", self.resume_requested.emit,
-                                    enabled=can_resume), 0, 0)
+                                    enabled=self._state == "interrupted"), 0, 0)
         grid.addWidget(self._button("Play", "message-text-outline", "Talk to this model in the playground",
                                     self.play_requested.emit, enabled=saved), 0, 1)
         grid.addWidget(self._button("Export", "export-variant", "Write a file for llama.cpp, Ollama and LM Studio",
                                     self.export_requested.emit, enabled=saved), 1, 0)
         small = QHBoxLayout()
         small.addWidget(self._tool("folder-open-outline", "Open folder", self.open_folder_requested.emit))
-        small.addWidget(self._tool("delete-outline", "Delete", self.delete_requested.emit, enabled=not self._training))
+        small.addWidget(self._tool("delete-outline", "Delete", self.delete_requested.emit,
+                                   enabled=self._state != "running"))
         small.addStretch(1)
         grid.addLayout(small, 1, 1)
         return grid

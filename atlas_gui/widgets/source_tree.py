@@ -58,11 +58,12 @@ class SourceTree(QTreeWidget):
         header.resizeSection(2, KIND_WIDTH)
         self._sources: list[Path] = []
         self._entries: list[SourceEntry] = []
+        self._looking = False
         theme.notifier.changed.connect(self._fill)
 
-    def show_sources(self, sources: Sequence[Path], entries: Sequence[SourceEntry]) -> None:
-        """`entries` may still be empty, while somebody looks into the sources."""
-        self._sources, self._entries = list(sources), list(entries)
+    def show_sources(self, sources: Sequence[Path], entries: Sequence[SourceEntry] | None) -> None:
+        """`entries` is None while somebody still looks into the sources."""
+        self._sources, self._entries, self._looking = list(sources), list(entries or ()), entries is None
         self._fill()
 
     def selected_sources(self) -> list[Path]:
@@ -92,7 +93,7 @@ class SourceTree(QTreeWidget):
         if left_out:
             said += f", {format.count(len(left_out))} skipped"
         item = QTreeWidgetItem([source.name, format.size(sum(e.bytes for e in kept)), said] if entries else
-                               [source.name, format.DASH, "looking inside …"])
+                               [source.name, format.DASH, "looking inside …" if self._looking else "nothing in it"])
         item.setTextAlignment(1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         shared = posixpath.commonpath([posixpath.dirname(e.name.rstrip("/")) for e in entries]) if entries else ""
         for entry in (left_out + kept)[:SHOWN_ENTRIES]:

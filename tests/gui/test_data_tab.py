@@ -189,6 +189,14 @@ def test_a_dataset_is_shown_with_its_own_numbers(tab, dataset):
     assert tab.text_settings.switches["data.clean_control"].text().endswith(": 60 characters")
 
 
+def test_once_prepared_the_button_leaves_the_stage_to_train(tab, dataset):
+    assert tab.prepare_button.property("role") == "primary"
+    show(tab, dataset)
+    assert not tab.prepare_button.property("role")
+    tab.clear_dataset()
+    assert tab.prepare_button.property("role") == "primary"
+
+
 def test_the_coloured_page_is_the_text_itself(tab, dataset):
     show(tab, dataset)
     shown = tab.dataset_view.token_view.toPlainText().replace("↵\n", "\n")
@@ -203,6 +211,21 @@ def test_neighbouring_tokens_have_different_tints(tab):
         cursor.setPosition(place)
         tints.append(cursor.charFormat().background().color().name())
     assert len(set(tints)) == 3
+
+
+def test_the_list_of_datasets_names_the_one_that_is_shown(tab, tmp_path):
+    tab.set_datasets([("plays", tmp_path / "a"), ("letters", tmp_path / "b")], selected=tmp_path / "b")
+    assert tab.dataset_combo.currentText() == "letters"
+    tab.select_dataset(None)
+    assert tab.dataset_combo.currentIndex() == -1
+
+
+def test_an_empty_archive_says_so_once_it_was_looked_at(tab, tmp_path):
+    tab.set_sources([tmp_path / "empty.zip"])
+    line = tab.drop_zone.tree.topLevelItem(0)
+    assert line.text(2) == "looking inside …"
+    tab.set_entries([])
+    assert tab.drop_zone.tree.topLevelItem(0).text(2) == "nothing in it"
 
 
 def test_a_dataset_prepared_before_can_be_chosen(tab, qtbot):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication, QLabel, QMessageBox
+from PySide6.QtWidgets import QApplication, QLabel, QMessageBox, QPushButton
 from pytestqt.qtbot import QtBot
 
 from atlas_core.events import Exported, Progress
@@ -49,6 +51,16 @@ def test_enter_resumes(qtbot: QtBot) -> None:
     with qtbot.waitSignal(dialog.answered) as answered:
         qtbot.keyClick(dialog, Qt.Key.Key_Return)
     assert answered.args == ["resume", interrupted("first")]
+
+
+def test_enter_presses_the_button_that_has_the_focus(qtbot: QtBot) -> None:
+    dialog = resume_dialog(qtbot, "first")
+    fresh = dialog.findChild(QPushButton, "freshButton")
+    assert fresh is not None
+    fresh.setFocus()
+    with qtbot.waitSignal(dialog.answered) as answered:
+        qtbot.keyClick(fresh, Qt.Key.Key_Return)
+    assert answered.args == ["fresh", interrupted("first")]
 
 
 def test_escape_means_later(qtbot: QtBot) -> None:
@@ -188,6 +200,13 @@ def test_commands_are_safe_to_paste() -> None:
     assert str(path) in shlex.split(llama)
     assert str(path) in shlex.split(ollama)
     assert "nano-1" in shlex.split(ollama)
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="needs a shell")
+def test_the_command_for_ollama_writes_a_model_file_without_a_chat(tmp_path: Path) -> None:
+    _, ollama = commands(Path("it's 100 %.gguf"), "NANO")
+    subprocess.run(["sh", "-c", ollama.partition(" && ")[0]], cwd=tmp_path, check=True)
+    assert (tmp_path / "Modelfile").read_text() == 'FROM it\'s 100 %.gguf\nTEMPLATE "{{ .Prompt }}"\n'
 
 
 # ---- error

@@ -7,7 +7,7 @@ import math
 import pytest
 from PySide6.QtCore import QEvent, QPoint, Qt
 from PySide6.QtGui import QColor, QHelpEvent
-from PySide6.QtWidgets import QApplication, QToolTip
+from PySide6.QtWidgets import QApplication, QPushButton, QToolTip, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
 from atlas_core.config import Sampling, settings
@@ -115,6 +115,26 @@ def test_pieces_of_a_text_nobody_asked_for_here_are_passed_over(tab: PlaygroundT
     tab.generate_button.click()
     tab.add_piece(TextPiece("another row", 1, 0.5, row=1))
     assert tab.output_view.continuation() == ""
+
+
+def test_ctrl_enter_works_wherever_the_focus_is_but_only_in_sight(tab: PlaygroundTab, qtbot: QtBot) -> None:
+    page, other = QWidget(), QPushButton("elsewhere")
+    qtbot.addWidget(page)
+    layout = QVBoxLayout(page)
+    layout.addWidget(other)
+    layout.addWidget(tab)
+    with qtbot.waitExposed(page):
+        page.show()
+    other.setFocus()
+    asked: list[str] = []
+    tab.generate_requested.connect(lambda prompt, *_: asked.append(prompt))
+    tab.hide()
+    qtbot.keyClick(other, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    assert asked == []
+    tab.show()
+    qtbot.keyClick(other, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    assert len(asked) == 1
+    tab.setParent(None)  # each is closed by itself
 
 
 def test_failure_is_told_and_the_next_try_is_possible(tab: PlaygroundTab) -> None:

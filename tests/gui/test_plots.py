@@ -10,7 +10,7 @@ from pytestqt.qtbot import QtBot
 from atlas_core import format
 from atlas_core.history import smooth
 from atlas_gui import theme
-from atlas_gui.widgets.growing_column import FIRST_LENGTH, GrowingColumn
+from atlas_gui.widgets.growing_column import FIRST_LENGTH, GrowingColumn, Smoother
 from atlas_gui.widgets.metric_plot import STEPS, TIME, Curves, MetricPlot, log_ticks, round_ticks, short_number
 
 
@@ -47,7 +47,24 @@ def test_a_smoothed_column_equals_smoothing_at_once() -> None:
     values = [math.sin(i) + i for i in range(100)]
     column = GrowingColumn(0.9)
     column.follow(values[:37])
-    assert column.follow(values).tolist() == smooth(values, 0.9)
+    assert column.follow(values).tolist() == list(map(Smoother(0.9), values))
+
+
+def test_the_average_keeps_up_with_a_short_run_and_calms_a_long_one() -> None:
+    falling = [8.0 - 0.1 * step for step in range(20)]
+    short = list(map(Smoother(0.9), falling))
+    assert short[0] == falling[0]
+    assert short[-1] - falling[-1] < 0.25  # two or three steps behind, where an even average lags by seven
+    assert short[-1] < smooth(falling, 0.9)[-1]
+    noisy = [4.0 + step % 2 for step in range(400)]
+    assert abs(list(map(Smoother(0.9), noisy))[-1] - 4.5) < 0.05
+
+
+def test_the_average_passes_over_what_is_no_number() -> None:
+    smoother = Smoother(0.5)
+    assert math.isnan(smoother(math.nan))
+    assert smoother(3.0) == 3.0
+    assert smoother(math.inf) == 3.0
 
 
 def test_a_shorter_list_is_another_run() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -89,6 +90,12 @@ def test_run_in_training_is_neither_resumed_nor_deleted(tab: RunsTab, infos: lis
     tab.runs_list.setCurrentRow(0)
     qtbot.keyClick(tab.runs_list, Qt.Key.Key_Delete)
     assert tab.findChild(QMessageBox) is None
+
+
+def test_run_that_another_process_trains_is_left_alone(tab: RunsTab, infos: list[RunInfo]) -> None:
+    tab.set_runs([dataclasses.replace(infos[0], state="running")], {})
+    assert [what for what in ("Resume", "Play", "Export", "Delete") if button(tab, infos[0], what).isEnabled()] == [
+        "Play", "Export"]
 
 
 def test_deleting_says_what_it_frees_and_waits_for_the_yes(tab: RunsTab, infos: list[RunInfo], qtbot: QtBot) -> None:

@@ -42,6 +42,27 @@ def test_one_wish_prepares_and_trains(qtbot: QtBot, session: Session) -> None:
     assert session.run is not None and session.run.state == "done"
 
 
+def test_the_first_run_is_listed_while_it_trains(qtbot: QtBot, session: Session) -> None:
+    seen: list[list[Path]] = []
+    session.runs_seen.connect(lambda found: seen.append([info.path for info in found.infos]))
+    session.set_config(session.config.replace({"training.max_steps": 100_000}))
+    session.train()
+    qtbot.waitUntil(lambda: bool(seen), timeout=JOB_MS)
+    assert session.state == TRAINING and session.run is not None
+    assert seen[0] == [session.run.path]
+    session.stop()
+    qtbot.waitUntil(lambda: session.state == IDLE, timeout=JOB_MS)
+
+
+def test_a_chosen_dataset_is_called_as_its_text_is(qtbot: QtBot, session: Session) -> None:
+    with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
+        session.prepare()
+    assert session.dataset is not None
+    session.choose_dataset(session.dataset)
+    qtbot.waitUntil(lambda: session.shown is not None, timeout=JOB_MS)
+    assert session.text_name == "tales"
+
+
 def test_no_text_is_prepared_twice(qtbot: QtBot, session: Session, tiny_config: Config) -> None:
     with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
         session.prepare()

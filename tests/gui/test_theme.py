@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from PySide6.QtCore import QSize
 from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QComboBox
+from pytestqt.qtbot import QtBot
 
 from atlas_gui import theme
 from atlas_gui.theme import DARK, LIGHT, Palette
@@ -72,3 +73,21 @@ def test_every_picture_the_style_sheet_names_is_there(qapp: QApplication) -> Non
         names = [part.split('"')[0] for part in qapp.styleSheet().split('url("')[1:]]
         assert names
         assert all(theme.paths.resource("icons", name.rsplit("/", 1)[1]).is_file() for name in names)
+
+
+@pytest.mark.parametrize("palette", PALETTES)
+def test_the_chosen_line_of_an_open_list_can_be_read(qapp: QApplication, qtbot: QtBot, palette: Palette) -> None:
+    theme.apply(qapp, palette.dark)
+    combo = QComboBox()
+    qtbot.addWidget(combo)
+    combo.addItems(["one", "two"])
+    combo.show()
+    combo.showPopup()
+    view = combo.view()
+    qtbot.waitUntil(view.isVisible)
+    image = view.viewport().grab(view.visualRect(view.model().index(0, 0))).toImage()
+    seen = {image.pixelColor(x, y).name() for x in range(image.width()) for y in range(image.height())}
+    assert palette.accent in seen
+    assert max(contrast(palette.accent, color) for color in seen) >= 3.5  # thin letters are mixed with their paper
+    combo.hidePopup()
+    theme.apply(qapp, False)

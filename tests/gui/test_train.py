@@ -65,6 +65,12 @@ def test_the_curve_follows_the_history_without_being_asked(tab: TrainTab, qtbot:
     assert list(plot(tab, "perplexityPlot").curves.val) == [pytest.approx(history.perplexity(3.5))]
 
 
+def test_an_empty_plot_says_what_comes_next(tab: TrainTab) -> None:
+    assert "Press Train" in plot(tab, "lossPlot").hint
+    tab.set_live(True)
+    assert "Press Train" not in plot(tab, "lossPlot").hint
+
+
 def test_a_hidden_tab_draws_nothing_until_it_is_seen(tab: TrainTab, qtbot: QtBot) -> None:
     shared = History()
     tab.set_history(shared)
@@ -198,6 +204,7 @@ def test_the_time_left_is_told_from_the_pace_of_the_last_steps() -> None:
         shared.add(step(number, 4.0))
     assert sentences.seconds_left(shared, 100) == pytest.approx(45.0)
     assert sentences.progress(shared, 100).endswith(f"{format.duration(45)} left")
+    assert sentences.progress(shared, 100, paused=True).endswith("paused")
 
 
 @pytest.mark.parametrize(("paths", "taken"), [

@@ -19,6 +19,7 @@ from atlas_gui import theme
 from atlas_gui.main_window import MainWindow
 from atlas_gui.session import IDLE, PAUSED, STARTING, TRAINING
 from atlas_gui.settings import Settings
+from atlas_gui.widgets.run_bar import RunBarState
 from tests.gui.conftest import JOB_MS, TINY
 
 WINDOW_WITHOUT_TORCH = """
@@ -83,6 +84,17 @@ def test_it_opens_ready_with_the_sample_and_one_sentence(window: MainWindow) -> 
     assert window.run_bar.sentence.startswith("Train NANO")
     assert "shakespeare" in window.run_bar.sentence
     assert window.findChild(QDialog, "resumeDialog") is None
+
+
+def test_the_focus_waits_for_the_large_button(window: MainWindow, qtbot: QtBot) -> None:
+    bar = window.run_bar
+    with qtbot.waitActive(window):
+        window.activateWindow()
+    bar.train_button.setFocus()
+    bar.show_state(RunBarState(primary="pause", primary_enabled=False, stop_enabled=True, export_enabled=True))
+    assert QApplication.focusWidget() is None  # Space would press whatever has it
+    bar.show_state(RunBarState(primary="pause", primary_enabled=True, stop_enabled=True, export_enabled=True))
+    assert bar.pause_button.hasFocus()
 
 
 def test_everything_a_person_acts_on_can_be_found_by_its_name(window: MainWindow) -> None:
