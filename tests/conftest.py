@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import atlas_core  # noqa: F401 - before torch: it says how torch's threads are to wait
+
 # Qt aborts the whole process where there is no screen, so this comes before anything imports it. It holds on
 # machines with a screen too: no windows flash past, and a widget has the same size everywhere. To watch a test,
 # name the platform: QT_QPA_PLATFORM=xcb pytest ...
