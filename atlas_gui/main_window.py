@@ -181,6 +181,7 @@ class MainWindow(QMainWindow):
         runs_tab.open_folder_requested.connect(open_folder)
         runs_tab.refresh_requested.connect(session.refresh_runs)
         session.runs_seen.connect(self._on_runs_seen)
+        self.tabs.currentChanged.connect(self._on_tab_changed)
         session.run_deleted.connect(self._on_run_deleted)
 
         # the machine, news and mistakes
@@ -236,6 +237,8 @@ class MainWindow(QMainWindow):
         self._share = None
         self.data_tab.set_busy(state == PREPARING)
         self.model_tab.set_enabled(not training)
+        self._show_command_line()
+        self.train_tab.set_waiting(state != IDLE)
         self.train_tab.set_live(state in (TRAINING, PAUSING, PAUSED))
         self.runs_tab.set_active(self.session.run.path if training and self.session.run else None)
         self._refresh_playground()
@@ -382,7 +385,7 @@ class MainWindow(QMainWindow):
         self.toast.show_news(f"{name} is kept as {path.name}.", "good")
 
     def _show_command_line(self) -> None:
-        run = self.session.run
+        run = self.session.run if self.session.training else None  # else Train begins a new one
         self.model_tab.set_command_line_context(self.session.dataset, run.path if run else None)
 
     # ---- talking to a model --------------------------------------------------------------------
@@ -428,6 +431,10 @@ class MainWindow(QMainWindow):
             self.tabs.setCurrentWidget(self.train_tab)
         elif answer == resume_dialog.FRESH:
             self._on_train_wished()
+
+    def _on_tab_changed(self, index: int) -> None:
+        if self.tabs.widget(index) is self.runs_tab:
+            self.session.refresh_runs()  # "just now" was a while ago
 
     def _on_run_deleted(self, freed_bytes: int) -> None:
         self.toast.show_news(f"Deleted. {format.size(freed_bytes)} are free again.", "good")
@@ -598,4 +605,4 @@ def open_folder(folder: Path) -> None:
 
 def checkpoint_label(run: Path, info: runs.CheckpointInfo) -> str:
     kind = "best" if info.kind == "best" else "epoch" if info.kind == "epoch" else "saved"
-    return f"{run.name} · {kind} · step {format.count(info.step)}"
+    return f"{kind} · step {format.count(info.step)} · {run.name}"  # what tells them apart stands first

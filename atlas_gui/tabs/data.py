@@ -72,13 +72,13 @@ class DataTab(QWidget):
         self.text_settings = TextSettings()
         left.addWidget(self.text_settings)
         left_side = QWidget()
-        left_side.setFixedWidth(LEFT_WIDTH)
+        left_side.setMaximumWidth(LEFT_WIDTH)
         left_side.setLayout(left)
         left.setContentsMargins(0, 0, 0, 0)
         columns = QHBoxLayout()
         columns.setSpacing(2 * theme.spacing)
-        columns.addWidget(left_side)
-        columns.addLayout(self._build_right(), 1)
+        columns.addWidget(left_side, 4)
+        columns.addLayout(self._build_right(), 5)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(*(2 * theme.spacing,) * 4)
         layout.setSpacing(theme.spacing)
@@ -109,11 +109,11 @@ class DataTab(QWidget):
         self.dataset_combo.setObjectName("datasetCombo")
         self.dataset_combo.setAccessibleName("Prepared datasets")
         self.dataset_combo.setToolTip("Datasets that were prepared before")
-        self.dataset_combo.setSizeAdjustPolicy(CalmCombo.SizeAdjustPolicy.AdjustToContents)
+        self.dataset_combo.setSizeAdjustPolicy(CalmCombo.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.dataset_combo.setMaximumWidth(DATASETS_WIDTH)
         line = QHBoxLayout()
         line.addWidget(self._right_title, 1)
-        line.addWidget(self.dataset_combo)
+        line.addWidget(self.dataset_combo, 3)
         self.dataset_view = DatasetView()
         self.form = ConfigForm(sections=("data", "tokenizer"))
         self._pages = QStackedWidget()
@@ -241,7 +241,9 @@ class DataTab(QWidget):
         self._set_summary(" · ".join(said))
 
     def clear_dataset(self) -> None:
-        """No dataset is open: say what to do next."""
+        """No dataset is open: say what to do next. What was said of another one holds no longer."""
+        self._notices.clear()
+        self._show_notices()
         self.dataset_view.clear()
         theme.set_role(self.prepare_button, "primary")
         self.text_settings.show_counts({})
@@ -266,7 +268,7 @@ class DataTab(QWidget):
         self.dataset_combo.setCurrentIndex(paths.index(path) if path in paths else -1)
 
     def add_notice(self, sentence: str) -> None:
-        """Show a sentence about the text until the next preparation; the last few stay in sight."""
+        """Show a sentence about the text until it is another one or prepared anew; the last few stay in sight."""
         self._notices.append(sentence)
         self._show_notices()
 

@@ -26,6 +26,7 @@ from atlas_gui.widgets.preset_list import PresetList
 from atlas_gui.widgets.text_settings import vocabulary_size
 
 CARDS_WIDTH = 400
+ASK_WIDTH = 360  # else the title of the window does not fit
 TEXT_SECTIONS = ("data", "tokenizer")  # these are the Data tab's
 
 
@@ -222,6 +223,7 @@ class ModelTab(QWidget):
         dialog.setObjectName("savePresetDialog")
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.setWindowTitle("Save as preset")
+        dialog.resize(ASK_WIDTH, dialog.sizeHint().height())
         dialog.setLabelText("A name for these settings:")
         dialog.setTextValue("" if self.config().name in self._presets else self.config().name)
         dialog.textValueSelected.connect(self._on_preset_named)

@@ -40,7 +40,7 @@ SAMPLES_KEPT = 200
 SMOOTHING_TICKS = 100  # of the slider; see `smoothing_amount`
 DEFAULT_SMOOTHING = 30
 NO_CURVE = "Press Train: the curve grows here, step by step."
-FIRST_STEPS = "The first step is under way; from the second on there is a curve."
+FIRST_STEPS = "The first steps are being made ready. From the second on there is a curve."
 NO_SAMPLES = "Every few hundred steps the model writes a few lines. From noise to words: watch it learn here."
 
 
@@ -67,6 +67,7 @@ class TrainTab(QWidget):
         self._build()
         self._connect()
         self.set_live(False)
+        self.set_waiting(False)
         self._show_samples()
         self._redraw()
 
@@ -118,9 +119,12 @@ class TrainTab(QWidget):
 
     def set_live(self, live: bool) -> None:
         """Whether there is a run in progress that could save or write a sample now."""
-        self._loss.set_hint(FIRST_STEPS if live else NO_CURVE)
         self._save_now.setEnabled(live)
         self._sample_now.setEnabled(live)
+
+    def set_waiting(self, waiting: bool) -> None:
+        """Whether a run has been asked for: what an empty plot says."""
+        self._loss.set_hint(FIRST_STEPS if waiting else NO_CURVE)
 
     # ---- building ------------------------------------------------------------------------------
 

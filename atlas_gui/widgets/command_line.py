@@ -46,10 +46,11 @@ class CommandLine(QWidget):
 def train_command(config: Config, preset: Config, *, dataset: Path | None, run: Path | None) -> str:
     """`atlas train` with the preset's name and whatever differs from it.
 
-    Without a dataset or run their place is named in capitals, to be filled in.
+    Without a dataset its place is named in capitals, to be filled in; without a run the terminal finds a new folder.
     """
-    words = ["atlas", "train", "--preset", preset.name]
-    words += ["--data", str(dataset) if dataset else "DATASET", "--out", str(run) if run else "RUN"]
+    words = ["atlas", "train", "--preset", preset.name, "--data", str(dataset) if dataset else "DATASET"]
+    if run:
+        words += ["--out", str(run)]
     for key in settings():
         if config.get(key) != preset.get(key):
             words += ["--set", f"{key}={_as_yaml(config.get(key))}"]

@@ -246,6 +246,12 @@ def test_notices_stay_until_the_next_preparation(tab):
     assert not label.isVisible()
 
 
+def test_what_was_said_of_one_text_is_not_said_of_another(tab):
+    tab.add_notice("So short a text gives only 368 of the 4096 tokens.")
+    tab.clear_dataset()
+    assert not tab.findChild(QLabel, "dataNotices").isVisible()
+
+
 def test_every_document_falls_into_one_bin():
     first, counts = bins([0, 1, 2, 3, 4, 1000])
     assert first == 0

@@ -139,6 +139,11 @@ def test_the_copied_line_says_exactly_what_differs(tab, qtbot):
                      "--set", "model.tie_weights=false", "--set", "training.max_steps=777"]
 
 
+def test_without_a_run_the_line_names_none(tab):
+    tab.set_command_line_context(Path("data"), None)
+    assert "--out" not in tab.command_line.line_edit.text()
+
+
 def test_the_line_read_by_the_terminal_gives_the_same_configuration():
     base = presets.find("NANO").config
     changes = {"sampling.prompts": ("KING:\n", "a, b"), "training.learning_rate": 3e-5, "model.dropout": 0.2,

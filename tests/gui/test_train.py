@@ -67,7 +67,7 @@ def test_the_curve_follows_the_history_without_being_asked(tab: TrainTab, qtbot:
 
 def test_an_empty_plot_says_what_comes_next(tab: TrainTab) -> None:
     assert "Press Train" in plot(tab, "lossPlot").hint
-    tab.set_live(True)
+    tab.set_waiting(True)
     assert "Press Train" not in plot(tab, "lossPlot").hint
 
 
