@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import traceback
@@ -27,9 +26,6 @@ SIGNAL_MS = 300
 def main() -> int:
     """Show the window and stay until it is closed."""
     start_log()
-    # Threads that wait for one another sleep: with every core busy, as this window itself makes it, spinning ones
-    # made a step take twenty times as long. torch, which is loaded later, takes it from here.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app = QApplication(sys.argv)
     app.setApplicationName("atlas-studio")
     app.setApplicationDisplayName(TITLE)
