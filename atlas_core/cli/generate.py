@@ -145,9 +145,12 @@ class InOrder:
         self._row = 0
         self._write = write
         self._separator = separator
-        self._begin()
+        self._begun = False
 
     def take(self, event: Event) -> None:
+        if not self._begun:  # not before: a model that cannot be opened must not leave half a line
+            self._begun = True
+            self._begin()
         if isinstance(event, TextPiece):
             if event.row == self._row:
                 self._write(event.text)

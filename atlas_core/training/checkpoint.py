@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 import time
 import uuid
 from dataclasses import dataclass
@@ -112,7 +111,8 @@ def _write(path: Path, state: dict[str, Any]) -> tuple[int, str]:
         sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         discard(temporary)
-        raise cannot_write(path, error if isinstance(error, OSError) else OSError(0, str(error))) from error
+        short = OSError(0, "not all of it could be written; the disk may be full")
+        raise cannot_write(path, error if isinstance(error, OSError) else short) from error
     return size, digest
 
 
@@ -164,9 +164,12 @@ def load(path: Path, *, verify: bool = False) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"There is no checkpoint {path}.", "Check the path.") from None
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is not a readable checkpoint ({reason}).",
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # what torch raises depends on the bytes: nearly anything
+        raise CheckpointError(f"{path} is not a readable checkpoint.",
                               "Choose another checkpoint of the run; each is whole by itself.") from error
     if not isinstance(state, dict) or any(key not in state for key in KEYS):
         raise CheckpointError(f"{path} is not a checkpoint of Atlas Studio.", "Choose an atlas_....pt file.")

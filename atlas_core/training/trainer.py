@@ -257,6 +257,8 @@ class Trainer:
 
     def _save(self, kind: str) -> CheckpointSaved:
         started = time.perf_counter()
+        if not runs.is_run(self.run):  # deleted or moved meanwhile: what is saved must be a run that can go on
+            lay_out(self.run, self.config, self.dataset, resume=True)
         path = self.run / runs.CHECKPOINTS_FOLDER / checkpoint.file_name(
             kind, self.progress.step, math.floor(self._epoch()))
         size = checkpoint.save(path, self._state(), kind=kind, epoch=self._epoch(),

@@ -236,6 +236,75 @@ def test_going_on_elsewhere_never_touches_what_is_there(
     assert (other / runs.CONFIG_FILE).read_bytes() == before
 
 
+def damage(checkpoint: Path) -> None:
+    content = bytearray(checkpoint.read_bytes())
+    content[len(content) // 2] ^= 1
+    checkpoint.write_bytes(content)
+
+
+def warnings(events: Events) -> str:
+    return " ".join(event["message"] for event in events if event["event"] == "notice")
+
+
+@pytest.fixture
+def run_of_many_saves(atlas: Atlas, dataset: Path, tmp_path: Path) -> Path:
+    """An interrupted run with the checkpoints 3, 6 (the best) and 6."""
+    run = tmp_path / "saved"
+    argv = tiny("checkpointing.save_interval=3", "checkpointing.save_minutes=0")
+    atlas.events("train", *argv, "--data", dataset, "--out", run)
+    settings.load(run / runs.CONFIG_FILE).replace({"training.max_steps": 9}).save(run / runs.CONFIG_FILE)
+    return run
+
+
+@pytest.mark.parametrize("how", ["auto", "by name"])
+def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before_and_says_so(
+        atlas: Atlas, run_of_many_saves: Path, how: str) -> None:
+    run = run_of_many_saves
+    for info in runs.checkpoints(run):
+        if info.step == 6:
+            damage(info.path)
+    argv: list[str | Path] = ["--resume", run] if how == "by name" else ["--out", run, "--resume", "auto"]
+    events = atlas.events("train", *argv)
+    assert "atlas_step_6.pt" in warnings(events) and "goes on from atlas_step_3.pt" in warnings(events)
+    assert steps(events) == list(range(4, 10))
+    lines = [json.loads(line) for line in (run / runs.METRICS_FILE).read_text().splitlines()]
+    assert steps(lines) == list(range(1, 10))
+
+
+def test_a_checkpoint_that_lost_its_end_is_named_as_well(atlas: Atlas, run_of_many_saves: Path) -> None:
+    newest = runs.resolve(run_of_many_saves)
+    newest.write_bytes(newest.read_bytes()[:1000])
+    assert f"{newest.name} is damaged" in warnings(atlas.events("train", "--resume", run_of_many_saves))
+
+
+def test_a_run_without_a_sound_checkpoint_is_refused_by_name_and_begun_anew_by_itself(
+        atlas: Atlas, interrupted_run: Path, dataset: Path) -> None:
+    for info in runs.checkpoints(interrupted_run):
+        damage(info.path)
+    assert "is damaged" in atlas.events("train", "--resume", interrupted_run, status=1)[-1]["error"]
+    events = atlas.events("train", *tiny(), "--data", dataset, "--out", interrupted_run)
+    assert "begins anew" in warnings(events) and the_run(events) != interrupted_run
+
+
+def test_a_damaged_checkpoint_that_is_named_is_refused(atlas: Atlas, interrupted_run: Path) -> None:
+    newest = runs.resolve(interrupted_run)
+    damage(newest)
+    assert "damaged" in atlas.events("train", "--resume", newest, status=1)[-1]["error"]
+
+
+def test_a_run_that_saved_nothing_says_so(atlas: Atlas, interrupted_run: Path) -> None:
+    shutil.rmtree(interrupted_run / runs.CHECKPOINTS_FOLDER)
+    assert "before anything was saved" in atlas.events("train", "--resume", interrupted_run, status=1)[-1]["error"]
+
+
+def test_the_name_of_a_configuration_leads_to_no_place_outside_the_runs(
+        atlas: Atlas, dataset: Path, tmp_path: Path) -> None:
+    stranger = tmp_path / "stranger.yaml"
+    stranger.write_text("name: ../../elsewhere\n")
+    run = the_run(atlas.events("train", "--config", stranger, *tiny()[2:], "--data", dataset))
+    assert run.parent == paths.runs_dir()
+
+
 def test_resume_auto_without_a_folder_takes_the_run_interrupted_last(atlas: Atlas, interrupted_run: Path) -> None:
     mine = paths.runs_dir() / "mine"
     shutil.copytree(interrupted_run, mine)
@@ -455,3 +524,8 @@ def test_the_walk_can_be_left_before_it_trains(atlas: Atlas) -> None:
     assert atlas("start", typed="\n\n\nn\n") == 0
     assert not paths.runs_dir().exists()
     assert list(paths.home().iterdir()) == []
+
+
+def test_a_model_that_cannot_be_opened_leaves_standard_output_empty(atlas: Atlas, interrupted_run: Path) -> None:
+    assert atlas("generate", interrupted_run, "--prompt", "The", "--device", "abacus") == 1
+    assert atlas.out == "" and "abacus" in atlas.err

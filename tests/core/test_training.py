@@ -317,7 +317,7 @@ def test_opening_a_strangers_file_runs_no_code(tmp_path: Path, capsys: pytest.Ca
     assert "code ran" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip", b"\x00" * 1000])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip", b"\x00" * 1000, b"words and words.\n" * 99, b"{}"])
 def test_what_is_no_checkpoint_gets_a_sentence(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.pt").write_bytes(content)
     with pytest.raises(CheckpointError) as caught:
@@ -519,3 +519,15 @@ def test_evaluation_counts_every_token_once_and_leaves_the_model_training(datase
     assert result.tokens == 16 * len(per_window)
     bits = result.val_loss / math.log(2) / data.bytes_per_token("val")
     assert result.val_bits_per_byte == pytest.approx(bits)
+
+
+def test_a_run_whose_folder_vanishes_while_it_trains_is_saved_as_one_that_can_go_on(
+        dataset: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    job = jobs.train(tiny.config(), dataset, run, Control())
+    next(event for event in job if isinstance(event, CheckpointSaved))
+    run.rename(tmp_path / "moved")
+    tiny.drain(job)
+    assert runs.inspect(run).state == "done"
+    rest = train(dataset, run, tiny.config(training__max_steps=15), resume=runs.resolve(run))
+    assert len(losses(rest)) == 3

@@ -1,0 +1,45 @@
+"""Whether checkpoints are still what was written. Reads every byte of them, which `runs` never does; needs no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from pathlib import Path
+
+from atlas_core import runs
+from atlas_core.runs import CheckpointInfo
+
+
+def newest_sound(run: Path) -> tuple[CheckpointInfo | None, tuple[Path, ...]]:
+    """The newest checkpoint of a run that is what was written, and the newer ones that are not."""
+    damaged: list[Path] = []
+    for _, path in sorted(_written(run), reverse=True):
+        info = runs.read_sidecar(path)
+        if info is not None and is_as_written(path):
+            return info, tuple(damaged)
+        damaged.append(path)
+    return None, tuple(damaged)
+
+
+def is_as_written(checkpoint: Path) -> bool:
+    """Whether the file has the digest that its sidecar names."""
+    try:
+        with open(checkpoint, "rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(2**20):
+                digest.update(block)
+        about = json.loads(runs.sidecar(checkpoint).read_text(encoding="utf-8"))
+        return bool(about["sha256"] == digest.hexdigest())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _written(run: Path) -> list[tuple[tuple[int, float], Path]]:
+    """Every checkpoint that was once whole, by step and time; also one that has lost its end since."""
+    found = []
+    for path in (run / runs.CHECKPOINTS_FOLDER).glob("atlas_*.pt"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            about = json.loads(runs.sidecar(path).read_text(encoding="utf-8"))
+            found.append(((int(about["step"]), float(about["saved_at"])), path))
+    return found
