@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import reprlib
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -228,6 +229,8 @@ class Config:
         for key, content in raw.items():
             if key in SECTIONS:
                 values[key] = _read_section(key, content, problems)
+            elif key in LABELS and isinstance(content, (Mapping, list)):
+                problems[key] = f"'{key}' must be a text"
             elif key in LABELS:
                 values[key] = str(content)
             else:
@@ -311,6 +314,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         place = getattr(error, "problem_mark", None)
         where = f" at line {place.line + 1}" if place else ""
         raise ConfigError([f"{path} is not valid YAML{where}"], "Check its indentation and quotes.") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nested without end
+        raise ConfigError([f"{path} holds something too large to be a setting"]) from error
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -400,7 +405,7 @@ def _yaml_text(value: Any) -> str:
 def _yaml_value(text: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return text
 
 
@@ -424,7 +429,7 @@ def _read_section(section: str, content: Any, problems: dict[str, str]) -> Any:
     if content is None:
         content = {}
     if not isinstance(content, Mapping):
-        problems[section] = f"'{section}' must be a group of settings, not {content!r}"
+        problems[section] = f"'{section}' must be a group of settings, not {_shown(content)}"
         content = {}
     values = {}
     for name, value in content.items():
@@ -445,7 +450,7 @@ def _convert(known: Setting, value: Any) -> tuple[str, Any]:
     wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", tuple: "a list of texts"}
     converted = _as_type(known.type, value)
     if converted is None:
-        return f"{known.key} must be {wanted[known.type]}, not {value!r}", value
+        return f"{known.key} must be {wanted[known.type]}, not {_shown(value)}", value
     if known.choices and converted not in known.choices:
         near = difflib.get_close_matches(str(converted), known.choices, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
@@ -453,6 +458,18 @@ def _convert(known: Setting, value: Any) -> tuple[str, Any]:
     if known.low is not None and known.high is not None and not known.low <= converted <= known.high:
         return f"{known.key} must be {known.bounds}, not {converted:g}", value
     return "", converted
+
+
+def _shown(value: Any) -> str:
+    """`value` as a message can hold it; YAML's anchors may make it larger than any memory."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 80, 80
 
 
 def _as_type(kind: type, value: Any) -> Any:

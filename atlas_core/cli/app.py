@@ -73,6 +73,10 @@ def _run(argv: Sequence[str], show: Show) -> int:
         show(Finished("interrupted"))
     except BrokenPipeError:
         raise
+    except OSError as error:
+        _log_traceback(argv)
+        place = f"{error.filename} cannot be used" if error.filename else "The system refused something"
+        return _fail(show, f"{place}: {error.strerror or error}.", "Check the path, and that you may use it.")
     except Exception as error:  # noqa: BLE001 - this is the border: whatever it was, the person is told
         return _fail(show, f"Something unforeseen went wrong ({type(error).__name__}: {error}).", _log_traceback(argv))
     return INTERRUPTED if show.interrupted else DONE

@@ -33,8 +33,9 @@ def sentence(_event: Event) -> str:
 @sentence.register
 def _(event: Prepared) -> str:
     train = event.summary["splits"]["train"]["tokens"]
-    documents = sum(split["documents"] for split in event.summary["splits"].values())
-    return f"Dataset {event.path}: {people.count(documents)} documents, {people.count(train)} tokens to learn from."
+    documents = event.summary["documents"]
+    return (f"Dataset {event.path}: {people.count(documents)} document{'' if documents == 1 else 's'}, "
+            f"{people.count(train)} tokens to learn from.")
 
 
 @sentence.register

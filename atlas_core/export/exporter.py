@@ -66,6 +66,13 @@ def _make_room(to: Path) -> None:
     if to.is_dir():
         raise ExportError(f"{to} is a folder, not a file.", f"Choose a file name such as {to / 'model.gguf'}.")
     try:
+        if to.exists() and to.stat().st_size and not _is_gguf(to):  # a checkpoint, or somebody's letters
+            raise ExportError(f"{to} exists and is no GGUF file, so it is left alone.", "Choose another name.")
         to.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(to, error) from error
+
+
+def _is_gguf(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(4) == b"GGUF"

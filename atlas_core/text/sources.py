@@ -113,7 +113,7 @@ def _walk(paths: Iterable[Path]) -> Iterator[_Found]:
         if path.is_dir():
             yield from _walk_folder(path)
         elif path.is_file():
-            yield from _walk_file(path, path.name)
+            yield from _walk_file(path, _readable(path.name))
         else:
             raise DataError(f"There is no file or folder {path}.", ADD_TEXT)
 
@@ -123,14 +123,23 @@ def _walk_folder(root: Path) -> Iterator[_Found]:
     repeated = root / _COMBINED if parts else None
     for folder, hidden, names in _tree(root):
         for name in hidden:
-            yield _skipped(f"{root.name}/{(Path(folder) / name).relative_to(root).as_posix()}/", "hidden folder")
+            yield _skipped(f"{_shown(root, Path(folder) / name)}/", "hidden folder")
         for name in names:
             path = Path(folder) / name
-            shown = f"{root.name}/{path.relative_to(root).as_posix()}"
+            shown = _shown(root, path)
             if path == repeated:
                 yield _repeated(shown, path.stat().st_size)
             else:
                 yield from _walk_file(path, shown)
+
+
+def _shown(root: Path, path: Path) -> str:
+    return _readable(f"{root.absolute().name}/{path.relative_to(root).as_posix()}")
+
+
+def _readable(name: str) -> str:
+    """A file's name as text: POSIX allows any bytes in it, and Python keeps foreign ones as half surrogate pairs."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _tree(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:

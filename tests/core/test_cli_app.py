@@ -146,3 +146,10 @@ def test_main_leaves_streams_that_are_no_files_alone(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "stdout", caught)
     assert main(["estimate", "--preset", "nano", "--json"]) == 0
     assert events_in(caught.getvalue())[-1]["event"] == "finished"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows says it in other words")
+def test_what_the_system_refuses_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", str(tmp_path / ("x" * 300))]) == 1
+    error = capsys.readouterr().err
+    assert "cannot be used" in error and "unforeseen" not in error and len(error.splitlines()) == 2

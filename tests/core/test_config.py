@@ -127,3 +127,21 @@ def test_deep_merge_changes_neither_side() -> None:
     base, over = {"a": {"b": 1, "c": 2}}, {"a": {"c": 3}}
     assert settings.deep_merge(base, over) == {"a": {"b": 1, "c": 3}}
     assert base == {"a": {"b": 1, "c": 2}} and over == {"a": {"c": 3}}
+
+
+@pytest.mark.parametrize("content", [
+    "[" * 5000, "model: {hidden_size: " + "9" * 5000 + "}", "model: {hidden_size: 0x" + "f" * 5000 + "}",
+    "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdefghi", "bcdefghij", strict=True))
+    + "name: *j\nmodel: {activation: *j}\n",
+])
+def test_a_file_that_unfolds_beyond_reason_gets_a_short_sentence(content: str, tmp_path: Path) -> None:
+    (tmp_path / "trap.yaml").write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        settings.load(tmp_path / "trap.yaml")
+    assert len(str(caught.value)) < 2000
+
+
+def test_a_name_must_be_a_text() -> None:
+    with pytest.raises(ConfigError, match="'name' must be a text"):
+        Config.from_dict({"name": {"a": "b"}})

@@ -222,13 +222,13 @@ def test_without_verification_nothing_is_claimed(tmp_path: Path) -> None:
 
 def test_a_failed_proof_leaves_the_earlier_file(tmp_path: Path) -> None:
     what, path = trained(), tmp_path / "model.gguf"
-    path.write_bytes(b"the earlier file")
+    path.write_bytes(b"GGUF, the earlier file")
     with pytest.raises(ExportError, match="is not the model's"):
         for event in exporter.export_checkpoint(what, path):
             if isinstance(event, Progress) and event.label == "Verifying":
                 with torch.no_grad():  # the model moves on while its file is being proven
                     what.model.norm.bias.add_(1)
-    assert path.read_bytes() == b"the earlier file"
+    assert path.read_bytes() == b"GGUF, the earlier file"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -247,3 +247,11 @@ def test_a_folder_or_a_file_in_the_way_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(AtlasError, match="Cannot write"):
         list(exporter.export_checkpoint(trained(), tmp_path / "file" / "model.gguf"))
+
+
+def test_a_file_that_is_no_gguf_is_never_replaced(tmp_path: Path) -> None:
+    letters = tmp_path / "letters.txt"
+    letters.write_text("Dear Anna,")
+    with pytest.raises(ExportError, match="left alone"):
+        list(exporter.export_checkpoint(trained(), letters))
+    assert letters.read_text() == "Dear Anna,"

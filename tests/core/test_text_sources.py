@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import stat
+import sys
 import zipfile
 from pathlib import Path
 
@@ -279,3 +281,11 @@ def test_reading_an_archive_leaves_nothing_behind(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "a.zip", {"x/a.txt": b"x", "inner.zip": zip_bytes({"b.txt": b"y"})})
     assert sorted(texts(path)) == ["x", "y"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_name_that_is_no_text_is_read_and_told_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("coffee")
+    (tmp_path / os.fsdecode(b"caf\xe9.pdf")).write_text("")
+    assert [entry.name.encode() for entry in list_sources([tmp_path])]  # encode: no half surrogates are left
+    assert [document.text for document in documents([tmp_path], on_skip=lambda *_: None)] == ["coffee"]
