@@ -36,7 +36,7 @@ def size(bytes_: float) -> str:
     for name, unit in (("TB", 2**40), ("GB", 2**30), ("MB", 2**20), ("kB", 2**10)):
         if abs(bytes_) >= 0.9995 * unit:
             return f"{_three_digits(bytes_ / unit)}{SPACE}{name}"
-    return f"{bytes_:.0f}{SPACE}bytes"
+    return f"{bytes_:.0f}{SPACE}byte{'' if bytes_ == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

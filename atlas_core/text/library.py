@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -63,4 +64,4 @@ def title(dataset: Dataset | Meta) -> str:
     """A dataset's name without the digits that keep folders apart."""
     meta = dataset.meta if isinstance(dataset, Dataset) else dataset
     head, _, tail = meta.name.rpartition("-")
-    return head if len(tail) == DIGITS and head else meta.name
+    return head if re.fullmatch(rf"[0-9a-f]{{{DIGITS}}}", tail) and head else meta.name
