@@ -6,7 +6,9 @@ What a verb does stands in the module of its name; how events look stands in `sh
 from __future__ import annotations
 
 import argparse
+import atexit
 import io
+import signal
 import sys
 import time
 import traceback
@@ -55,7 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError:
         silence_stdout()
         return status or FAILED  # a closed terminal or a full disk: nothing can be told any more
+    atexit.unregister(_heed_no_interrupt)
+    atexit.register(_heed_no_interrupt)  # last in, first out: before torch tidies up
     return status
+
+
+def _heed_no_interrupt() -> None:
+    """All is done and told: one Ctrl+C too many must not end in a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _run(argv: Sequence[str], show: Show) -> int:

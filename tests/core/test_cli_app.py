@@ -153,3 +153,12 @@ def test_what_the_system_refuses_is_a_sentence(tmp_path: Path, capsys: pytest.Ca
     assert main(["runs", str(tmp_path / ("x" * 300))]) == 1
     error = capsys.readouterr().err
     assert "cannot be used" in error and "unforeseen" not in error and len(error.splitlines()) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_an_interrupt_after_the_end_shows_no_traceback() -> None:
+    code = ("import atexit, os, signal; from atlas_core.cli import main\n"
+            "atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+            "main(['presets'])")
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
