@@ -22,6 +22,7 @@ from atlas_core.text.tokenizer import AtlasTokenizer
 FORMAT = 1
 META_NAME = "meta.json"
 SPLITS = ("train", "val", "test")
+_DTYPES = ("uint16", "uint32")
 _AGAIN = "Prepare the dataset again."
 
 
@@ -209,9 +210,12 @@ def read_meta(folder: Path) -> Meta:
     if isinstance(raw, dict) and raw.get("format") != FORMAT:
         raise DataError(f"The dataset {folder} has format {raw.get('format')}, this version reads {FORMAT}.", _AGAIN)
     try:
-        return Meta.from_dict(raw)
+        meta = Meta.from_dict(raw)
     except (TypeError, KeyError, AttributeError) as error:
         raise DataError(f"The dataset {folder} is damaged: {META_NAME} lacks something.", _AGAIN) from error
+    if meta.dtype not in _DTYPES:
+        raise DataError(f"The dataset {folder} is damaged: {META_NAME} names no type of numbers we know.", _AGAIN)
+    return meta
 
 
 def token_file(folder: Path, split: str) -> Path:

@@ -223,3 +223,10 @@ def test_the_histogram_counts_every_document(lengths: list[int]) -> None:
     bins = histogram(np.array(lengths, dtype=np.int64))
     assert sum(bins.counts) == len(lengths)
     assert len(bins.edges) == (len(bins.counts) + 1 if lengths else 0)
+
+
+def test_a_description_with_unknown_numbers_is_refused(folder: Path) -> None:
+    meta = json.loads((folder / "meta.json").read_text()) | {"dtype": "uint7"}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(DataError, match="damaged"):
+        Dataset.open(folder)
