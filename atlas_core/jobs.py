@@ -13,11 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atlas_core import memory, paths, presets, runs
+from atlas_core import memory, paths, presets, runs, soundness
 from atlas_core.claim import claimed
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control
-from atlas_core.errors import DataError
+from atlas_core.errors import CheckpointError, DataError
 from atlas_core.events import Estimate, EvalDone, Event, Exported, Finished, Generated, Notice, Prepared, Progress
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def prepare(sources: Sequence[Path], out: Path, config: Config, control: Control
 
 
 def train(config: Config, dataset: Path, run: Path, control: Control, *, resume: Path | None = None) -> Iterator[Event]:
-    """Dataset -> run folder, from the start or on from the checkpoint `resume`.
+    """Dataset -> run folder, from the start or on from `resume`: a checkpoint, or a run for its newest sound one.
 
     Yields `RunStarted`, then `StepDone`, `EvalDone`, `EpochDone`, `SampleDrawn`, `CheckpointSaved`, `StateChanged`.
     """
@@ -57,6 +57,13 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
     if settled.model.vocab_size != config.model.vocab_size:
         yield Notice(f"The vocabulary follows the dataset's tokenizer: {settled.model.vocab_size} tokens instead of "
                      f"{config.model.vocab_size}.")
+    if resume is not None and resume.is_dir():
+        found, damaged = soundness.newest_sound(resume)
+        for path in damaged:
+            yield Notice(f"{path.name} is damaged and is passed over.", "warning")
+        if found is None:
+            raise CheckpointError(f"{resume} holds no sound checkpoint.", "Start a fresh run.")
+        resume = found.path
     with claimed(run):
         with trainer.plain_memory_errors():
             session = trainer.Trainer(settled, data, run, control, resume=resume)
@@ -115,7 +122,8 @@ def export(checkpoint: Path, to: Path, control: Control, *, type: str = "f16", v
     from atlas_core.export import exporter
     from atlas_core.training.checkpoint import load_model
 
-    loaded = load_model(runs.resolve(checkpoint))
+    path = runs.resolve(checkpoint)
+    loaded = load_model(path, verify=runs.sidecar(path).is_file())  # a damaged model would agree with its damaged copy
     for event in exporter.export_checkpoint(loaded, to, type=type, verify=verify):
         yield event
         if control.stopping and isinstance(event, Progress):  # the file is not in its place yet

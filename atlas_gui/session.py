@@ -282,19 +282,19 @@ class Session(QObject):
             self._train_fresh(self.dataset)
 
     def resume_run(self, folder: Path) -> None:
-        """Go on with an interrupted run from its newest checkpoint."""
+        """Go on with an interrupted run from its newest sound checkpoint."""
         if self.state != IDLE:
             self.failed.emit("Another run is at work.", "Stop it first; it is saved and can be resumed later.", "")
             return
         try:
             opened = errands.open_run(folder)
             config = self._on_this_machine(configuration.load(folder / runs.CONFIG_FILE))
-            checkpoint, dataset = runs.resolve(folder), errands.dataset_of(opened.info)
+            dataset = errands.dataset_of(opened.info)
         except AtlasError as error:
             self.failed.emit(error.message, error.remedy, "")
             return
         self._show_run(opened)
-        self._start_training(config, dataset, folder, resume=checkpoint)
+        self._start_training(config, dataset, folder, resume=folder)
 
     def open_run(self, folder: Path) -> None:
         """Show a run on the Train tab without training it."""

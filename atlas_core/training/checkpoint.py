@@ -189,9 +189,9 @@ def _verify(path: Path) -> None:
                               "Choose another checkpoint of the run.")
 
 
-def load_model(path: Path, *, device: torch.device | str = "cpu") -> Loaded:
+def load_model(path: Path, *, device: torch.device | str = "cpu", verify: bool = False) -> Loaded:
     """A checkpoint as a model in evaluation mode, nothing else needed. Raises `CheckpointError`."""
-    state = load(path)
+    state = load(path, verify=verify)
     config = config_of(state, path)
     with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
         model = AtlasLM(config.model)

@@ -21,6 +21,7 @@ from atlas_core.events import (
     Event,
     Finished,
     Generated,
+    Notice,
     RunStarted,
     SampleDrawn,
     StateChanged,
@@ -301,6 +302,31 @@ def test_a_damaged_checkpoint_is_refused_before_it_is_used(dataset: Path, tmp_pa
     last.write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged"):
         train(dataset, tmp_path / "run", tiny.config(training__max_steps=20), resume=last)
+
+
+def test_a_run_goes_on_from_its_newest_sound_checkpoint_and_names_the_damaged_one(
+        dataset: Path, tmp_path: Path) -> None:
+    whole = losses(train(dataset, tmp_path / "run"))
+    last = runs.resolve(tmp_path / "run")
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes(content)
+    for best in last.parent.glob("atlas_best.*"):
+        best.unlink()
+    events = train(dataset, tmp_path / "run", resume=tmp_path / "run")
+    assert any(isinstance(e, Notice) and last.name in e.message for e in events)
+    assert losses(events) == whole[8:]
+
+
+def test_a_damaged_checkpoint_is_not_exported(dataset: Path, tmp_path: Path) -> None:
+    train(dataset, tmp_path / "run")
+    last = runs.resolve(tmp_path / "run")
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        tiny.drain(jobs.export(last, tmp_path / "x.gguf", Control()))
+    assert not (tmp_path / "x.gguf").exists()
 
 
 class Trap:
