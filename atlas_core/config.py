@@ -397,7 +397,8 @@ def to_yaml(config: Config) -> str:
 
 
 def _yaml_text(value: Any) -> str:
-    readable = str(value).isprintable()  # others are escaped: YAML folds some invisible characters
+    texts = value if isinstance(value, list) else [value]
+    readable = all(str(text).isprintable() for text in texts)  # others are escaped: YAML folds invisible characters
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=readable, width=10**9)
     return text.removesuffix("\n").removesuffix("...").rstrip()
 

@@ -87,6 +87,7 @@ def test_what_is_saved_loads_as_the_same(tmp_path: Path) -> None:
 
 
 @given(st.text(), st.text())
+@hypothesis.example("", "\x85")
 @hypothesis.settings(deadline=None)  # the machine's load is no law
 def test_any_text_survives_yaml(name: str, prompt: str) -> None:
     config = Config.from_dict({"name": name, "sampling": {"prompts": [prompt]}})
