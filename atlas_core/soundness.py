@@ -25,14 +25,19 @@ def newest_sound(run: Path) -> tuple[CheckpointInfo | None, tuple[Path, ...]]:
 def is_as_written(checkpoint: Path) -> bool:
     """Whether the file has the digest that its sidecar names."""
     try:
-        with open(checkpoint, "rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(2**20):
-                digest.update(block)
         about = json.loads(runs.sidecar(checkpoint).read_text(encoding="utf-8"))
-        return bool(about["sha256"] == digest.hexdigest())
+        return bool(about["sha256"] == sha256(checkpoint))
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _written(run: Path) -> list[tuple[tuple[int, float], Path]]:

@@ -6,7 +6,6 @@ Knows nothing of the loop. Files are written beside their place and renamed, and
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -18,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas_core import runs
+from atlas_core import runs, soundness
 from atlas_core.config import Config
 from atlas_core.errors import CheckpointError, ConfigError
 from atlas_core.history import perplexity
@@ -105,7 +104,7 @@ def _write(path: Path, state: dict[str, Any]) -> tuple[int, str]:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        size, digest = temporary.stat().st_size, sha256(temporary)
+        size, digest = temporary.stat().st_size, soundness.sha256(temporary)
         runs.sidecar(path).unlink(missing_ok=True)  # it speaks of the file that is replaced now
         os.replace(temporary, path)
         sync_folder(path.parent)
@@ -114,14 +113,6 @@ def _write(path: Path, state: dict[str, Any]) -> tuple[int, str]:
         short = OSError(0, "not all of it could be written; the disk may be full")
         raise cannot_write(path, error if isinstance(error, OSError) else short) from error
     return size, digest
-
-
-def sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def prune(run: Path, *, keep_steps: int, keep_epochs: int) -> list[Path]:
@@ -183,8 +174,7 @@ def _verify(path: Path) -> None:
     if runs.read_sidecar(path) is None:
         raise CheckpointError(f"{path} is not whole: its .json is missing or names another size.",
                               "Choose another checkpoint of the run.")
-    about = json.loads(runs.sidecar(path).read_text(encoding="utf-8"))
-    if about.get("sha256") != sha256(path):
+    if not soundness.is_as_written(path):
         raise CheckpointError(f"{path} is damaged: its content is not what was written.",
                               "Choose another checkpoint of the run.")
 

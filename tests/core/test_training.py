@@ -42,6 +42,13 @@ def train(dataset: Path, run: Path, config: Config | None = None, *, control: Co
     return tiny.drain(jobs.train(config or tiny.config(), dataset, run, control or Control(), resume=resume))
 
 
+def damage(checkpoint_file: Path) -> None:
+    """Flip one bit in its middle."""
+    content = bytearray(checkpoint_file.read_bytes())
+    content[len(content) // 2] ^= 1
+    checkpoint_file.write_bytes(content)
+
+
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
     return checkpoint.load(path)["model"]
 
@@ -297,9 +304,7 @@ def test_a_checkpoint_without_its_sidecar_does_not_count(dataset: Path, tmp_path
 def test_a_damaged_checkpoint_is_refused_before_it_is_used(dataset: Path, tmp_path: Path) -> None:
     train(dataset, tmp_path / "run")
     last = runs.resolve(tmp_path / "run")
-    content = bytearray(last.read_bytes())
-    content[len(content) // 2] ^= 1
-    last.write_bytes(content)
+    damage(last)
     with pytest.raises(CheckpointError, match="damaged"):
         train(dataset, tmp_path / "run", tiny.config(training__max_steps=20), resume=last)
 
@@ -308,9 +313,7 @@ def test_a_run_goes_on_from_its_newest_sound_checkpoint_and_names_the_damaged_on
         dataset: Path, tmp_path: Path) -> None:
     whole = losses(train(dataset, tmp_path / "run"))
     last = runs.resolve(tmp_path / "run")
-    content = bytearray(last.read_bytes())
-    content[len(content) // 2] ^= 1
-    last.write_bytes(content)
+    damage(last)
     for best in last.parent.glob("atlas_best.*"):
         best.unlink()
     events = train(dataset, tmp_path / "run", resume=tmp_path / "run")
@@ -321,9 +324,7 @@ def test_a_run_goes_on_from_its_newest_sound_checkpoint_and_names_the_damaged_on
 def test_a_damaged_checkpoint_is_not_exported(dataset: Path, tmp_path: Path) -> None:
     train(dataset, tmp_path / "run")
     last = runs.resolve(tmp_path / "run")
-    content = bytearray(last.read_bytes())
-    content[len(content) // 2] ^= 1
-    last.write_bytes(content)
+    damage(last)
     with pytest.raises(CheckpointError, match="damaged"):
         tiny.drain(jobs.export(last, tmp_path / "x.gguf", Control()))
     assert not (tmp_path / "x.gguf").exists()
