@@ -237,12 +237,19 @@ def run_phase(title: str, command: Sequence[str], *, environment: Mapping[str, s
 
 
 def wait_with_signs_of_life(process: subprocess.Popen[bytes], started: float, *, interval_s: float = 15.0) -> int:
-    """The exit status; until then the elapsed time and the log's last line, every `interval_s` seconds."""
+    """The exit status; until then the elapsed time and what is being done, every `interval_s` seconds."""
     while True:
         try:
             return process.wait(timeout=interval_s)
         except subprocess.TimeoutExpired:
-            say(f"  {time.monotonic() - started:4.0f} s  {last_lines(LOG, 1).strip()[:90]}")
+            say(f"  {time.monotonic() - started:4.0f} s  {doing(LOG)[:90]}".rstrip())
+
+
+def doing(log: Path) -> str:
+    """The last line of pip's or apt's that says what it is at; warnings and side notes say nothing to anyone."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    telling = ("Collecting", "Downloading", "Building", "Installing", "Get:", "Unpacking", "Setting up")
+    return next((line.strip() for line in reversed(lines) if line.strip().startswith(telling)), "")
 
 
 def last_lines(path: Path, count: int) -> str:

@@ -201,3 +201,11 @@ def test_ci_does_what_a_developer_does() -> None:
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert shlex.split(lines[-1]) == ["exec", "python3", "packaging/bootstrap.py", "test"]
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_waiting_shows_what_is_being_done_and_no_side_notes(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("Collecting torch\nInstalling collected packages: torch\n  Successfully uninstalled setuptools\n\n")
+    assert bootstrap.doing(log) == "Installing collected packages: torch"
+    log.write_text("")
+    assert bootstrap.doing(log) == ""
