@@ -109,8 +109,10 @@ class Training:
     min_lr_ratio: float = setting(0.1, "Learning rate at the end, as a share of the highest.",
                                   low=0.0, high=1.0, advanced=True)
     warmup_steps: int = setting(500, "Steps over which the learning rate rises.", unit="steps", low=0, high=10**9)
-    scheduler_type: str = setting("cosine", "How the learning rate falls after the warm-up.",
-                                  choices=("cosine", "linear", "constant"))
+    scheduler_type: str = setting("cosine", "How the learning rate falls after the warm-up; wsd stays at the peak "
+                                  "until its decay.", choices=("cosine", "linear", "constant", "wsd"))
+    decay_fraction: float = setting(0.2, "wsd: share of the steps after the warm-up in which the rate falls.",
+                                    low=0.01, high=1.0, advanced=True)
     optimizer_type: str = setting("adamw", "The optimizer.", choices=("adamw",), advanced=True)
     weight_decay: float = setting(0.01, "Pull of the matrices towards zero; norms and biases are spared.",
                                   low=0.0, high=10.0, advanced=True)

@@ -502,6 +502,21 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_a_tenth() -> None:
         assert rates[100] == pytest.approx(0.1) and rates[55] == pytest.approx(0.55)
 
 
+def test_wsd_stays_at_its_peak_and_falls_in_its_last_share() -> None:
+    t = Training(max_steps=110, warmup_steps=10, learning_rate=1.0, scheduler_type="wsd", decay_fraction=0.4)
+    rates = [learning_rate(step, t) for step in range(111)]
+    assert rates[:10] == sorted(rates[:10]) and set(rates[9:71]) == {1.0}
+    assert rates[80] == pytest.approx(0.1 + 0.9 * 0.5)  # a quarter of the decay: 1 - sqrt(1/4)
+    assert rates[70:] == sorted(set(rates[70:]), reverse=True) and rates[110] == pytest.approx(0.1)
+
+
+def test_before_its_decay_wsd_does_not_know_how_long_the_run_will_be() -> None:
+    """So a run of wsd can be made longer from any checkpoint before the decay, and loses nothing by it."""
+    short, long = (Training(max_steps=steps, warmup_steps=10, scheduler_type="wsd") for steps in (1000, 9000))
+    assert all(learning_rate(step, short) == learning_rate(step, long) for step in range(800))
+    assert learning_rate(900, short) < learning_rate(900, long)
+
+
 def test_a_constant_rate_stays_and_no_warm_up_starts_at_the_peak() -> None:
     t = Training(max_steps=10, warmup_steps=0, learning_rate=0.5, scheduler_type="constant")
     assert {learning_rate(step, t) for step in range(20)} == {0.5}
