@@ -58,6 +58,11 @@ def ago(unix: float, *, now: float | None = None) -> str:
     return "just now" if seconds < 10 else f"{duration(seconds)} ago"
 
 
+def plain(text: str) -> str:
+    """`text` for terminals and log files, whose fonts often lack the narrow spaces inside numbers."""
+    return text.replace(SPACE, " ")
+
+
 def percent(share: float) -> str:
     """A share of one: 0.12 is 12 %."""
     return f"{share * 100:.0f}{SPACE}%" if math.isfinite(share) else DASH

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas_core.events import CheckpointSaved, EvalDone, Event, RunStarted, StepDone
+from atlas_core.pace import Pace
 from atlas_core.paths import write_atomically
 
 
@@ -31,6 +32,7 @@ class History:
         self.val_perplexities: list[float] = []
         self.checkpoint_steps: list[int] = []
         self.resumed_steps: list[int] = []
+        self.pace = Pace()
 
     @property
     def best(self) -> tuple[int, float] | None:
@@ -55,8 +57,10 @@ class History:
             self.val_perplexities.append(perplexity(_number(event["val_loss"])))
         elif kind == "checkpoint":
             self.checkpoint_steps.append(event["step"])
-        elif kind == "run" and event.get("resumed_from"):
-            self.resumed_steps.append(event["resumed_from"])
+        elif kind == "run":
+            self.pace = Pace()  # what an earlier session took says nothing of this one
+            if event.get("resumed_from"):
+                self.resumed_steps.append(event["resumed_from"])
 
     def _add_step(self, event: dict[str, Any]) -> None:
         loss = _number(event["loss"])
@@ -68,6 +72,7 @@ class History:
         self.grad_norms.append(_number(event["grad_norm"]))
         self.seconds.append(_number(event["seconds"]))
         self.tokens_seen.append(event["tokens_seen"])
+        self.pace.add(self.steps[-1], self.seconds[-1])
 
     @staticmethod
     def read(path: Path) -> History:

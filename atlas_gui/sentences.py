@@ -21,12 +21,12 @@ from atlas_core.events import (
     StateChanged,
 )
 from atlas_core.history import History
+from atlas_core.pace import RECENT
 from atlas_core.runs import RunInfo
 from atlas_core.text import library
 from atlas_core.text.dataset import Meta
 from atlas_core.text.sources import ARCHIVE_SUFFIXES, LINES_SUFFIXES, TEXT_SUFFIXES
 
-PACE_STEPS = 50  # the time left is told from the pace of the last so many steps
 READ = "Text, Markdown and JSON Lines files, folders and zip archives are read."
 
 
@@ -51,22 +51,12 @@ def progress(history: History, max_steps: int, *, paused: bool = False) -> str:
     """Where a run stands: "step 1 240 / 10 000   12 %   8 min left", in a width that stays."""
     step, total = (history.steps[-1] if history.steps else 0), format.count(max_steps)
     parts = [f"step {format.count(step):>{len(total)}} / {total}", f"{format.percent(step / max_steps):>5}"]
-    left = seconds_left(history, max_steps)
+    left = history.pace.seconds_left(max_steps)
     if paused:
         parts.append("paused")
     elif left is not None and step < max_steps:
         parts.append(f"{format.duration(left)} left")
     return "   ".join(parts)
-
-
-def seconds_left(history: History, max_steps: int) -> float | None:
-    """At the pace of the last steps; None until two are known."""
-    if len(history.steps) < 2:
-        return None
-    first = max(0, len(history.steps) - 1 - PACE_STEPS)
-    steps = history.steps[-1] - history.steps[first]
-    seconds = history.seconds[-1] - history.seconds[first]
-    return (max_steps - history.steps[-1]) * seconds / steps if steps > 0 else None
 
 
 def standing(run: RunInfo) -> str:
@@ -78,7 +68,7 @@ def status(state: str, name: str, history: History, saved_at: float | None) -> s
     """The status line while there is a run."""
     parts = [f"{state} {name}".strip()]
     if history.tokens_per_s:
-        recent = sorted(history.tokens_per_s[-PACE_STEPS:])
+        recent = sorted(history.tokens_per_s[-RECENT:])
         parts.append(f"{format.count(recent[len(recent) // 2])} tokens/s")
     if saved_at is not None:
         parts.append(f"saved {format.ago(saved_at)}")

@@ -29,6 +29,7 @@ from atlas_core.events import (
     SampleDrawn,
     StepDone,
 )
+from atlas_core.pace import Pace
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -143,7 +144,7 @@ class Terminal(Show):
     def __init__(self) -> None:
         self._stream: TextIO = sys.stdout
         self._run: RunStarted | None = None
-        self._first_step: StepDone | None = None
+        self._pace = Pace()
 
     @cached_property
     def _console(self) -> Console:
@@ -162,7 +163,7 @@ class Terminal(Show):
         elif isinstance(event, StepDone):
             self._step(event)
         elif isinstance(event, RunStarted):
-            self._run, self._first_step = event, None
+            self._run, self._pace = event, Pace()
             self._line(sentences.sentence(event))
         elif isinstance(event, EvalDone):
             in_run = f" ({sentences.compared(event)})" if self._run else ""  # a single evaluation has no rivals
@@ -198,7 +199,7 @@ class Terminal(Show):
             self._meter.clear()
 
     def _line(self, text: str, *, style: str = "") -> None:
-        self._console.print(_harmless(_plain_spaces(text)), style=style or None, soft_wrap=True)
+        self._console.print(_harmless(people.plain(text)), style=style or None, soft_wrap=True)
 
     def _table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         from rich import box
@@ -206,24 +207,18 @@ class Terminal(Show):
 
         table = Table(*headings, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
         for row in rows:
-            table.add_row(*map(_plain_spaces, row))
+            table.add_row(*map(people.plain, row))
         self._console.print(table)
 
     def _progress(self, event: Progress) -> None:
         self._meter.update(event.label or event.unit, event.done, event.total, sentences.progress(event))
 
     def _step(self, event: StepDone) -> None:
-        self._first_step = self._first_step or event
-        total = self._run.max_steps if self._run else 0
-        numbers = sentences.step(event, max_steps=total, seconds_left=self._seconds_left(event))
-        self._meter.update("step", event.step, total, _plain_spaces(numbers))
-
-    def _seconds_left(self, event: StepDone) -> float | None:
-        """By the speed since this session began, pauses left out."""
-        if self._run is None or self._first_step is None or event.step == self._first_step.step:
-            return None
-        seconds_per_step = (event.seconds - self._first_step.seconds) / (event.step - self._first_step.step)
-        return seconds_per_step * (self._run.max_steps - event.step)
+        assert self._run is not None, "a run begins before its first step"
+        self._pace.add(event.step, event.seconds)
+        total = self._run.max_steps
+        numbers = sentences.step(event, max_steps=total, seconds_left=self._pace.seconds_left(total))
+        self._meter.update("step", event.step, total, people.plain(numbers))
 
     def _sample(self, event: SampleDrawn) -> None:
         self._line(f"sample at step {people.count(event.step)}:", style="bold")
@@ -238,12 +233,7 @@ class Terminal(Show):
         self.close()
         for line in (event.error, event.remedy):
             if line:
-                print(_plain_spaces(line), file=sys.stderr)
-
-
-def _plain_spaces(text: str) -> str:
-    """The narrow spaces inside numbers are for windows; a terminal's font often lacks them."""
-    return text.replace(people.SPACE, " ")
+                print(people.plain(line), file=sys.stderr)
 
 
 def _harmless(text: str) -> str:

@@ -16,6 +16,7 @@ import psutil
 import torch
 
 from atlas_core import __version__, history, runs
+from atlas_core import format as people
 from atlas_core.config import Config
 from atlas_core.errors import AtlasError
 from atlas_core.events import (
@@ -30,6 +31,7 @@ from atlas_core.events import (
     StateChanged,
     StepDone,
 )
+from atlas_core.pace import Pace
 from atlas_core.paths import cannot_write
 from atlas_core.text.dataset import Dataset
 
@@ -102,12 +104,13 @@ class TrainingLog:
         self._config, self._dataset = config, dataset
         self._last_step_line = -LOG_SECONDS
         self._last_val_loss: float | None = None
+        self._pace = Pace()
 
     def close(self) -> None:
         self._file.close()
 
     def line(self, text: str) -> None:
-        self._file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+        self._file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {people.plain(text)}\n")
         self._file.flush()
 
     def write(self, event: Event) -> None:
@@ -119,7 +122,7 @@ class TrainingLog:
             self._validation(event)
         elif isinstance(event, EpochDone):
             self.line(f"EPOCH {event.epoch} done: mean loss {event.mean_loss:.4f}, perplexity {event.perplexity:.2f}, "
-                      f"{event.tokens:,} tokens in {duration(event.seconds)}")
+                      f"{event.tokens:,} tokens in {people.duration(event.seconds)}")
         elif isinstance(event, CheckpointSaved):
             self.line(f"saved {event.path.name} ({event.bytes / 1e6:.1f} MB in {event.seconds:.2f} s)")
         elif isinstance(event, StateChanged):
@@ -148,15 +151,17 @@ class TrainingLog:
                   f"{t.learning_rate:g} {t.scheduler_type}, {t.warmup_steps} warm-up steps")
 
     def _step(self, event: StepDone) -> None:
+        self._pace.add(event.step, event.seconds)
         now = time.monotonic()
         if now - self._last_step_line < LOG_SECONDS:
             return
         self._last_step_line = now
         max_steps = self._config.training.max_steps
-        seconds_left = (max_steps - event.step) * self._config.tokens_per_step / event.tokens_per_s
+        seconds_left = self._pace.seconds_left(max_steps)
+        eta = "" if seconds_left is None else f"  ETA {people.duration(seconds_left)}"
         self.line(f"step {event.step}/{max_steps}  epoch {event.epoch:.2f}  loss {event.loss:.4f}  "
                   f"perplexity {history.perplexity(event.loss):.2f}  lr {event.learning_rate:.2e}  "
-                  f"{event.tokens_per_s:,.0f} tokens/s  memory {_memory_gib():.2f} GiB  ETA {duration(seconds_left)}")
+                  f"{event.tokens_per_s:,.0f} tokens/s  memory {_memory_gib():.2f} GiB{eta}")
 
     def _validation(self, event: EvalDone) -> None:
         change = ""
@@ -172,7 +177,7 @@ class TrainingLog:
         d = event.details
         self.line(f"FINISHED ({event.reason}) at step {d['step']}/{d['max_steps']}: loss {d['loss']:.4f}, "
                   f"best validation loss {d['best_val_loss']:.4f}, {d['tokens_seen']:,} tokens in "
-                  f"{duration(d['seconds'])}")
+                  f"{people.duration(d['seconds'])}")
 
 
 class TensorBoard:
@@ -209,10 +214,3 @@ def _memory_gib() -> float:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     return float(psutil.Process().memory_info().rss) / 2**30
-
-
-def duration(seconds: float) -> str:
-    """Hours, minutes and seconds as 1:02:03 or 2:03."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
