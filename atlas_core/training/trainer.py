@@ -19,6 +19,7 @@ from torch import Tensor
 
 from atlas_core import config as settings
 from atlas_core import history, runs
+from atlas_core.agenda import Agenda
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control, Wish
 from atlas_core.errors import AtlasError, CheckpointError, DeviceError, NumericsError
@@ -43,10 +44,6 @@ from atlas_core.text.dataset import Dataset, Windows, check_context
 from atlas_core.training import checkpoint
 from atlas_core.training.optim import build_optimizer, learning_rate, load_optimizer, set_learning_rate
 
-SPEED_STEPS = 10  # steps after which the speed counts as known
-SAVES_PER_RUN = 20  # a short run is saved about this often
-FEWEST_STEPS_BETWEEN_SAVES = 25
-
 
 class Trainer:
     """One session of training: `for event in Trainer(...).events(): ...`."""
@@ -70,7 +67,7 @@ class Trainer:
         self.resumed_from = 0
         if resume is not None:
             self._restore(resume)
-        self.pace = _Pace(config, first_step=self.progress.step)
+        self.agenda = Agenda(config, first_step=self.progress.step)
 
     # ---- the loop -------------------------------------------------------------------------------
 
@@ -86,31 +83,31 @@ class Trainer:
             with contextlib.suppress(AtlasError):  # a full disk must not hide what went wrong first
                 self._save_emergency()
             raise
-        if self.progress.step != self.pace.saved_step:
+        if self.progress.step != self.agenda.saved_step:
             yield self._save("step")
         stopped = self.progress.step < self.config.training.max_steps
         yield Finished("stopped" if stopped else "done", details=self._summary())
 
     def _loop(self) -> Iterator[Event]:
-        pace, progress = self.pace, self.progress
+        agenda, progress = self.agenda, self.progress
         while progress.step < self.config.training.max_steps and not self.control.stopping:
             yield from self._wishes()
             if self.control.stopping:
                 break
             step = self._step()
-            if pace.reports(progress.step):
+            if agenda.reports(progress.step):
                 yield step
             ended = self._epoch_ended()
             if ended:
                 yield self._epoch_done()
-            epoch_counts = ended and pace.epoch_counts(progress.step)
-            if epoch_counts or pace.evaluates(progress.step):
+            epoch_counts = ended and agenda.epoch_counts(progress.step)
+            if epoch_counts or agenda.evaluates(progress.step):
                 yield from self._evaluate()
             if epoch_counts:
                 yield self._save("epoch")
-            if pace.samples(progress.step):
+            if agenda.samples(progress.step):
                 yield from self._sample_prompts()
-            if pace.saves(progress.step, progress.seconds):
+            if agenda.saves(progress.step, progress.seconds):
                 yield self._save("step")
 
     def _wishes(self) -> Iterator[Event]:
@@ -267,15 +264,15 @@ class Trainer:
         keep = self.config.checkpointing
         checkpoint.prune(self.run, keep_steps=keep.keep_checkpoints, keep_epochs=keep.keep_epochs)
         if kind == "step":
-            self.pace.saved_step = self.progress.step
+            self.agenda.saved_step = self.progress.step
         elif kind == "epoch":
-            self.pace.epoch_step = self.progress.step
+            self.agenda.epoch_step = self.progress.step
         return CheckpointSaved(path, kind, self.progress.step, size, time.perf_counter() - started)
 
     def _save_emergency(self) -> None:
         """On the way out with an error: keep the weights if they are still numbers."""
         sound = all(bool(torch.isfinite(p).all()) for p in self.model.parameters())
-        if sound and self.progress.step != self.pace.saved_step:
+        if sound and self.progress.step != self.agenda.saved_step:
             self._save("emergency")
 
     def _state(self) -> dict[str, Any]:
@@ -316,49 +313,6 @@ class Trainer:
             "loss": progress.loss, "best_val_loss": progress.best_val_loss, "seconds": progress.seconds,
             "tokens_seen": progress.step * self.config.tokens_per_step,
         }
-
-
-class _Pace:
-    """What is due after which step."""
-
-    def __init__(self, config: Config, *, first_step: int) -> None:
-        self.config = config
-        self.saved_step = first_step if first_step else -1
-        self.epoch_step = first_step
-        self._first_step = first_step
-        self._first_seconds: float | None = None
-
-    def reports(self, step: int) -> bool:
-        return self._due(self.config.logging.log_interval, step)
-
-    def evaluates(self, step: int) -> bool:
-        return self._due(self.config.evaluation.eval_interval, step) or step == self.config.training.max_steps
-
-    def samples(self, step: int) -> bool:
-        return self._due(self.config.sampling.interval, step)
-
-    def epoch_counts(self, step: int) -> bool:
-        """Whether the end of an epoch deserves a checkpoint: a tiny text ends one at almost every step."""
-        return step - self.epoch_step >= FEWEST_STEPS_BETWEEN_SAVES
-
-    def saves(self, step: int, seconds: float) -> bool:
-        """`seconds` is the training time up to this step. To be asked once after every step."""
-        if self._first_seconds is None:
-            self._first_seconds = seconds  # the first step is slow: the speed is taken from those after it
-        interval = self._save_interval(step - self._first_step - 1, seconds - self._first_seconds)
-        return step - max(self.saved_step, self._first_step) >= interval
-
-    def _due(self, interval: int, step: int) -> bool:
-        return interval > 0 and (step % interval == 0 or step == self.config.training.max_steps)
-
-    def _save_interval(self, steps: int, seconds: float) -> int:
-        """`save_interval` until the speed (`steps` in `seconds`) is known, then the steps of `save_minutes`."""
-        wished = self.config.checkpointing
-        if not wished.save_minutes or steps < SPEED_STEPS:
-            return wished.save_interval
-        by_time = int(wished.save_minutes * 60 * steps / max(seconds, 1e-9))
-        for_short_runs = max(self.config.training.max_steps // SAVES_PER_RUN, FEWEST_STEPS_BETWEEN_SAVES)
-        return max(1, min(by_time, for_short_runs))
 
 
 def validation_windows(dataset: Dataset, split: str, context: int) -> Windows:

@@ -530,19 +530,6 @@ def test_only_matrices_decay() -> None:
     assert sum(p.numel() for g in (decayed, spared) for p in g["params"]) == model.count_parameters()
 
 
-def test_checkpoints_come_about_as_often_as_wished_once_the_speed_is_known() -> None:
-    from atlas_core.training.trainer import _Pace
-
-    config = tiny.config(training__max_steps=100_000, checkpointing__save_interval=500,
-                         checkpointing__save_minutes=10.0)
-    pace, saved = _Pace(config, first_step=0), []
-    for step in range(1, 3001):
-        if pace.saves(step, seconds=2.0 * step):  # two seconds a step: ten minutes are 300 steps
-            saved.append(step)
-            pace.saved_step = step
-    assert saved == list(range(301, 3001, 300)) or saved == list(range(300, 3001, 300))
-
-
 def test_evaluation_counts_every_token_once_and_leaves_the_model_training(dataset: Path) -> None:
     from atlas_core.text.dataset import Dataset, Windows
     from atlas_core.training.trainer import autocast, evaluate
