@@ -158,10 +158,10 @@ class TrainingLog:
         self._last_step_line = now
         max_steps = self._config.training.max_steps
         seconds_left = self._pace.seconds_left(max_steps)
-        eta = "" if seconds_left is None else f"  ETA {people.duration(seconds_left)}"
+        eta = people.DASH if seconds_left is None else people.duration(seconds_left)
         self.line(f"step {event.step}/{max_steps}  epoch {event.epoch:.2f}  loss {event.loss:.4f}  "
                   f"perplexity {history.perplexity(event.loss):.2f}  lr {event.learning_rate:.2e}  "
-                  f"{event.tokens_per_s:,.0f} tokens/s  memory {_memory_gib():.2f} GiB{eta}")
+                  f"{event.tokens_per_s:,.0f} tokens/s  memory {_memory_gib():.2f} GiB  ETA {eta}")
 
     def _validation(self, event: EvalDone) -> None:
         change = ""
