@@ -1,0 +1,140 @@
+"""The benchmarks' own arithmetic, and that each of their parts runs at all. No figure is judged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+pytest.importorskip("resource", reason="the benchmarks read what only Unix tells")
+
+from atlas_core.config import Config, settings
+from atlas_core.model.gpt import AtlasLM
+from atlas_core.text.dataset import Dataset
+from tests import tiny
+from tests.benchmarks import __main__ as program
+from tests.benchmarks import flops, measure, memory_grid
+from tests.benchmarks.child import Reading
+from tests.benchmarks.contest import Result, contest
+from tests.benchmarks.section import Effort
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.make_dataset(tmp_path_factory.mktemp("benchmarks"))
+
+
+def plain(**changes: object) -> Config:
+    """A configuration all of whose memory can be counted by hand: one batch a step, no dropout."""
+    return tiny.config(training__gradient_accumulation_steps=1, model__dropout=0.0, **changes)
+
+
+# ---- arithmetic -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", settings()["model.family"].choices)
+def test_products_with_weights_are_those_torch_counts(family: str) -> None:
+    config = plain(model__family=family, model__hidden_size=128, model__max_seq_len=8, model__vocab_size=1000)
+    model = AtlasLM(config.model)
+    tokens = torch.zeros(config.training.batch_size, 8, dtype=torch.long)
+    with FlopCounterMode(display=False) as counter:
+        model(tokens).sum().backward()
+    # Over so short a context attention is a hundredth, of which torch counts all, some or nothing, as kernels go.
+    assert flops.training_flops(config) == pytest.approx(counter.get_total_flops(), rel=0.03)
+
+
+def test_attention_is_a_product_with_each_token_that_is_seen_twice() -> None:
+    model = plain(model__max_seq_len=64).model
+    slowly = sum(2 * 2 * seen * model.hidden_size * model.num_layers for seen in range(1, 64 + 1)) / 64
+    weights = 2 * flops.multiplying_parameters(model)
+    assert flops.forward_flops_per_token(model) == weights + slowly
+
+
+def readings(*seconds: float) -> Result:
+    return Result([Reading(steps=2, seconds=2 * s, page_faults=20, peak_process_bytes=100 * (i + 1))
+                   for i, s in enumerate(seconds)])
+
+
+def test_a_machine_that_slows_down_changes_no_ratio() -> None:
+    assert readings(1, 2, 9).times_as_fast_as(readings(3, 6, 27)) == pytest.approx(3)
+
+
+def test_a_result_is_its_median_round_and_its_last_peak() -> None:
+    result = readings(1, 2, 9)
+    assert (result.seconds_per_step, result.page_faults_per_step, result.peak_process_bytes) == (2, 10, 300)
+
+
+# ---- the allocator --------------------------------------------------------------------------------
+
+
+def test_the_peak_holds_weights_gradients_and_optimizer_to_the_byte(dataset: Path) -> None:
+    config = plain()
+    peak = measure.peak_bytes(config, Dataset.open(dataset))
+    parameter_bytes = 4 * AtlasLM(config.model).count_parameters()
+    assert peak.items["weights"] >= parameter_bytes
+    assert peak.items["gradients"] == parameter_bytes
+    assert 2 * parameter_bytes <= peak.items["optimizer"] < 2.05 * parameter_bytes  # and a step count each
+    assert peak.peak_bytes == sum(peak.items.values())
+    assert peak.kept_bytes < peak.peak_bytes
+
+
+def test_the_peak_is_the_same_when_it_is_measured_again(dataset: Path) -> None:
+    data = Dataset.open(dataset)
+    assert measure.peak_bytes(plain(), data) == measure.peak_bytes(plain(), data)
+
+
+def test_the_peak_sees_a_larger_batch(dataset: Path) -> None:
+    data = Dataset.open(dataset)
+    small, large = (measure.peak_bytes(plain(training__batch_size=size), data) for size in (2, 8))
+    assert large.kept_bytes >= small.kept_bytes
+    assert large.peak_bytes - small.peak_bytes > 6 * 16 * 300 * 4  # six windows' logits, or what stands for them
+
+
+# ---- the grid -------------------------------------------------------------------------------------
+
+
+def test_the_grid_has_sixty_cases_and_every_choice() -> None:
+    cases = memory_grid.grid()
+    assert len({memory_grid.describe(case) for case in cases}) >= 60
+    for key, choices in memory_grid.CHOICES.items():
+        assert {case.get(key) for case in cases} >= set(choices), key
+
+
+def test_a_case_compares_like_with_like(dataset: Path) -> None:
+    row = memory_grid.row(plain(), dataset, whole_process=True)
+    assert row["error"] == pytest.approx(row["forecast_bytes"] / row["peak_bytes"] - 1)
+    assert row["process_bytes"] > row["peak_bytes"]
+
+
+# ---- the programs ---------------------------------------------------------------------------------
+
+
+def test_contestants_run_in_turn(dataset: Path) -> None:
+    kinds = ("atlas", "transformers_best", "product_bf16")
+    results = contest(kinds, plain(), dataset, Effort(rounds=2, seconds=0.01))
+    assert list(results) == list(kinds)
+    for result in results.values():
+        assert len(result.readings) == 2
+        assert result.seconds_per_step > 0
+        assert result.peak_process_bytes > 50 * 2**20  # torch alone
+
+
+@pytest.fixture
+def one_row(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The memory section with a grid of one tiny case."""
+    monkeypatch.setattr(memory_grid, "grid", lambda: [plain(tokenizer__name="bpe:512", model__vocab_size=600)])
+    return
+
+
+@pytest.mark.usefixtures("one_row")
+def test_the_program_prints_a_table_and_keeps_the_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "figures.json"
+    assert program.main(["memory", "--quick", "--out", str(out)]) == 0
+    kept = json.loads(out.read_text())
+    assert kept["sections"]["memory"][0]["peak_bytes"] > 0
+    assert {"processor", "cores", "memory_bytes"} < set(kept["machine"])
+    assert "2 x 32" in capsys.readouterr().out
