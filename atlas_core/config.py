@@ -34,9 +34,11 @@ def setting(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     advanced: bool = False,
+    family: str = "",
 ) -> Any:
-    """A dataclass field that knows what it means."""
-    about = {"help": help, "unit": unit, "low": low, "high": high, "choices": choices, "advanced": advanced}
+    """A dataclass field that knows what it means, and for which family of networks if not for all."""
+    about = {"help": help, "unit": unit, "low": low, "high": high, "choices": choices, "advanced": advanced,
+             "family": family}
     return field(default=default, metadata=about)
 
 
@@ -44,8 +46,9 @@ def setting(
 class Model:
     """The shape of the network."""
 
-    family: str = setting("gpt2", "Network family; decides which llama.cpp architecture opens the export.",
-                          choices=("gpt2",), advanced=True)
+    family: str = setting("gpt2", "Plan of the network: gpt2, the classic with learned positions, or llama, the newer "
+                          "one with rotary positions and gated inner layers.",
+                          choices=("gpt2", "llama"))
     vocab_size: int = setting(50261, "Rows of the embedding. The dataset's tokenizer has the last word.",
                               unit="tokens", low=8, high=2**24, advanced=True)
     max_seq_len: int = setting(512, "Context: how many tokens the model sees at once.",
@@ -53,15 +56,33 @@ class Model:
     hidden_size: int = setting(512, "Width of every layer.", low=8, high=65536)
     num_layers: int = setting(8, "Depth: how many blocks follow each other.", low=1, high=1024)
     num_heads: int = setting(8, "Attention heads in each block; they share the width equally.", low=1, high=1024)
-    mlp_ratio: float = setting(4.0, "Width of each block's inner layer, as a multiple of the width.",
+    num_kv_heads: int = setting(0, "Heads of keys and values, shared by groups of attention heads: fewer save memory "
+                                "while writing text; 0 means one for each attention head.",
+                                low=0, high=1024, advanced=True, family="llama")
+    mlp_ratio: float = setting(4.0, "Width of each block's inner layer, as a multiple of the width. llama has three "
+                               "matrices there for gpt2's two, so it takes two thirds of it, rounded up to 32s.",
                                low=0.25, high=64.0, advanced=True)
     activation: str = setting("gelu", "Non-linearity of the inner layer; only gelu can be exported to GGUF.",
-                              choices=("gelu", "silu", "relu"), advanced=True)
+                              choices=("gelu", "silu", "relu"), advanced=True, family="gpt2")
     dropout: float = setting(0.1, "Share of embedding and residual values dropped while training; 0 for large texts.",
                              low=0.0, high=0.95)
     attention_dropout: float = setting(0.0, "Share of attention weights dropped while training; above 0 it costs "
                                        "the fast attention path.", low=0.0, high=0.95, advanced=True)
     tie_weights: bool = setting(True, "Use one matrix for reading and for predicting tokens.", advanced=True)
+
+    @property
+    def is_llama(self) -> bool:
+        return self.family == "llama"
+
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.num_heads
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.num_kv_heads or self.num_heads
 
 
 @dataclass(frozen=True)
@@ -268,10 +289,15 @@ class Setting:
     high: float | None
     choices: tuple[str, ...]
     advanced: bool
+    family: str  # of networks that it is for; empty for all
 
     @property
     def key(self) -> str:
         return f"{self.section}.{self.name}"
+
+    def applies(self, config: Config) -> bool:
+        """Whether it means anything to a network of that family."""
+        return self.family in ("", config.model.family)
 
     @property
     def bounds(self) -> str:
@@ -358,6 +384,15 @@ def contradictions(config: Config) -> list[str]:
     problems = []
     if m.hidden_size % m.num_heads:
         problems.append(f"model.num_heads ({m.num_heads}) must divide model.hidden_size ({m.hidden_size})")
+    elif m.is_llama and m.head_size % 2:
+        problems.append(f"model.hidden_size ({m.hidden_size}) over model.num_heads ({m.num_heads}) makes heads of "
+                        f"{m.head_size}; model.family llama turns pairs of values, so they must be even")
+    if m.num_heads % m.kv_heads:
+        problems.append(f"model.num_kv_heads ({m.num_kv_heads}) must divide model.num_heads ({m.num_heads})")
+    for s in settings().values():
+        if not s.applies(config) and config.get(s.key) != s.default:
+            problems.append(f"{s.key} ({config.get(s.key)}) is for model.family {s.family}, not {m.family}: "
+                            f"leave it at {s.default}")
     if t.scheduler_type != "constant" and t.warmup_steps > t.max_steps:
         problems.append(f"training.warmup_steps ({t.warmup_steps}) exceeds training.max_steps ({t.max_steps})")
     if t.batch_size * t.gradient_accumulation_steps > 2**20:

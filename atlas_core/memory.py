@@ -5,6 +5,7 @@ What is not here: time, and any measurement. The tests hold these sums against t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from atlas_core.config import Config, Model
@@ -28,22 +29,44 @@ class Memory:
 def count_parameters(model: Model) -> int:
     """Trainable numbers of the whole network; a tied output matrix counts once."""
     H, V = model.hidden_size, model.vocab_size
-    embeddings = V * H + model.max_seq_len * H
-    output = 0 if model.tie_weights else V * H
-    return embeddings + model.num_layers * block_parameters(model) + 2 * H + output
+    matrices = V * H if model.tie_weights else 2 * V * H
+    last_norm = H if model.is_llama else 2 * H
+    return matrices + position_parameters(model) + model.num_layers * block_parameters(model) + last_norm
+
+
+def position_parameters(model: Model) -> int:
+    """Learned positions; `llama` computes its own."""
+    return 0 if model.is_llama else model.max_seq_len * model.hidden_size
 
 
 def block_parameters(model: Model) -> int:
-    """One block: two norms, the joined query-key-value projection, its output, and the MLP, all with biases."""
+    """One block: two norms, the joined query-key-value projection, its output, and the MLP.
+
+    In `gpt2` everything has a bias; in `llama` nothing has, and the MLP has a third matrix, its gate.
+    """
     H, M = model.hidden_size, inner_size(model)
+    qkv = qkv_size(model)
+    if model.is_llama:
+        return 2 * H + H * qkv + H * H + 3 * H * M
     norms = 2 * 2 * H
-    attention = (H * 3 * H + 3 * H) + (H * H + H)
+    attention = (H * qkv + qkv) + (H * H + H)
     mlp = (H * M + M) + (M * H + H)
     return norms + attention + mlp
 
 
+def qkv_size(model: Model) -> int:
+    """Width of queries, keys and values together."""
+    return (model.num_heads + 2 * model.kv_heads) * model.head_size
+
+
 def inner_size(model: Model) -> int:
-    """Width of the MLP's hidden layer."""
+    """Width of the MLP's hidden layer.
+
+    `llama` takes two thirds, so that its three matrices hold as much as two of `gpt2`, rounded up to a multiple
+    of 32: rows of whole blocks for the quantised types of GGUF.
+    """
+    if model.is_llama:
+        return 32 * math.ceil(model.hidden_size * model.mlp_ratio * 2 / 96)
     return int(model.hidden_size * model.mlp_ratio)
 
 
@@ -56,7 +79,7 @@ def estimate(config: Config, *, device: str = "cpu", precision: str = "fp32") ->
     model, training = config.model, config.training
     n = count_parameters(model)
     half = precision != "fp32"
-    matrices = n - model.max_seq_len * model.hidden_size  # norms and biases are too few to matter
+    matrices = n - position_parameters(model)  # norms and biases are too few to matter
     return Memory({
         "weights": 4 * n + (2 * matrices if half else 0),
         "gradients": 4 * n,

@@ -1,7 +1,8 @@
-"""The network, small to large: attention, MLP, block, model. The shape is GPT-2's.
+"""The network, small to large: norm, rotation, attention, MLP, block, model. Nothing here knows of training or of text.
 
-Pre-norm decoder with learned positions (Radford et al. 2019). It computes exactly what llama.cpp's `gpt2`
-architecture computes, so that an export is the same model. Nothing here knows of training or of text.
+A pre-norm decoder of one of two families: `gpt2` (LayerNorm, learned positions, biases; Radford et al. 2019) and
+`llama` (RMSNorm, rotary positions, SwiGLU, no biases; Touvron et al. 2023). It computes exactly what llama.cpp's
+architectures of these names compute, so that an export is the same model.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from atlas_core.model.cache import Cache
 from atlas_core.model.loss import linear_cross_entropy
 
 NORM_EPSILON = 1e-5
+ROPE_BASE = 10000.0
 INIT_STD = 0.02
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": lambda: nn.GELU(approximate="tanh"),
@@ -27,21 +29,56 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+def norm(c: config.Model) -> nn.Module:
+    """A layer that brings every token's vector to length sqrt(H); the families differ in whether it is centred."""
+    return nn.RMSNorm(c.hidden_size, eps=NORM_EPSILON) if c.is_llama else nn.LayerNorm(c.hidden_size, eps=NORM_EPSILON)
+
+
+def rotations(positions: Tensor, head_size: int) -> Tensor:
+    """How far each pair of a head's values turns at each position: (..., T) -> (..., 1, T, D / 2) complex.
+
+    Rotary positions (Su et al. 2021): pair i turns by position x base^(-2i / D), so that a product of query and
+    key depends on their distance alone.
+    """
+    pairs = torch.arange(0, head_size, 2, device=positions.device, dtype=torch.float32)
+    angles = positions[..., None, :, None] * ROPE_BASE ** (-pairs / head_size)
+    return torch.polar(torch.ones_like(angles), angles)
+
+
+def rotate(x: Tensor, rotation: Tensor) -> Tensor:
+    """Turn neighbouring values of `x` (B, heads, T, D), llama.cpp's pairing for `llama`; the type stays.
+
+    A pair is a complex number: one multiplication is 3 times as fast as sines and cosines on slices.
+    """
+    exact = x.to(torch.promote_types(x.dtype, torch.float32))  # there are no complex numbers of 16 bits
+    pairs = torch.view_as_complex(exact.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)
+
+
 class Attention(nn.Module):
-    """Causal self-attention with one joined projection for queries, keys and values."""
+    """Causal self-attention with one joined projection for queries, keys and values.
+
+    With fewer heads of keys and values, each serves a group of neighbouring queries (Ainslie et al. 2023).
+    """
 
     def __init__(self, c: config.Model, layer: int) -> None:
         super().__init__()
-        self.layer, self.heads = layer, c.num_heads
-        self.qkv = nn.Linear(c.hidden_size, 3 * c.hidden_size)
-        self.output = nn.Linear(c.hidden_size, c.hidden_size)
+        self.layer, self.heads, self.kv_heads, self.head_size = layer, c.num_heads, c.kv_heads, c.head_size
+        self.qkv = nn.Linear(c.hidden_size, (c.num_heads + 2 * c.kv_heads) * c.head_size, bias=not c.is_llama)
+        self.output = nn.Linear(c.hidden_size, c.hidden_size, bias=not c.is_llama)
         self.weight_dropout = c.attention_dropout
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, rotation: Tensor | None, mask: Tensor | None, cache: Cache | None) -> Tensor:
         B, T, H = x.shape
-        q, k, v = self.qkv(x).view(B, T, 3, self.heads, H // self.heads).permute(2, 0, 3, 1, 4)  # 3 x (B, heads, T, D)
+        qkv = self.qkv(x).view(B, T, -1, self.head_size).transpose(1, 2)  # (B, heads + 2 kv_heads, T, D)
+        qk, v = qkv.split([self.heads + self.kv_heads, self.kv_heads], dim=1)
+        if rotation is not None:
+            qk = rotate(qk, rotation)
+        q, k = qk.split([self.heads, self.kv_heads], dim=1)
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)
+        if self.kv_heads < self.heads:
+            k, v = (shared.repeat_interleave(self.heads // self.kv_heads, dim=1) for shared in (k, v))
         dropout = self.weight_dropout if self.training else 0.0
         # Without a mask the kernel knows causality by itself and never builds the T x T matrix.
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None and T > 1)
@@ -62,34 +99,49 @@ class MLP(nn.Module):
         return self.down(self.activation(self.up(x)))
 
 
+class GatedMLP(nn.Module):
+    """Widen twice, let one half open and close the other, narrow: SwiGLU (Shazeer 2020)."""
+
+    def __init__(self, c: config.Model) -> None:
+        super().__init__()
+        inner = memory.inner_size(c)
+        self.gate = nn.Linear(c.hidden_size, inner, bias=False)
+        self.up = nn.Linear(c.hidden_size, inner, bias=False)
+        self.down = nn.Linear(inner, c.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
 class Block(nn.Module):
     """Attention, then MLP, each reading a normed copy of the stream and adding to it."""
 
     def __init__(self, c: config.Model, layer: int) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(c.hidden_size, eps=NORM_EPSILON)
+        self.attention_norm = norm(c)
         self.attention = Attention(c, layer)
-        self.mlp_norm = nn.LayerNorm(c.hidden_size, eps=NORM_EPSILON)
-        self.mlp = MLP(c)
+        self.mlp_norm = norm(c)
+        self.mlp = GatedMLP(c) if c.is_llama else MLP(c)
         self.dropout = nn.Dropout(c.dropout)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x), mask, cache))
+    def forward(self, x: Tensor, rotation: Tensor | None = None, mask: Tensor | None = None,
+                cache: Cache | None = None) -> Tensor:
+        x = x + self.dropout(self.attention(self.attention_norm(x), rotation, mask, cache))
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
 
 class AtlasLM(nn.Module):
-    """A GPT-2-shaped language model. `gradient_checkpointing` trades time for memory in training mode only."""
+    """A language model of either family. `gradient_checkpointing` trades time for memory in training mode only."""
 
     def __init__(self, c: config.Model, *, gradient_checkpointing: bool = False) -> None:
         super().__init__()
         self.config = c
         self.gradient_checkpointing = gradient_checkpointing
         self.tokens = nn.Embedding(c.vocab_size, c.hidden_size)
-        self.positions = nn.Embedding(c.max_seq_len, c.hidden_size)
+        self.positions = None if c.is_llama else nn.Embedding(c.max_seq_len, c.hidden_size)
         self.dropout = nn.Dropout(c.dropout)
         self.blocks = nn.ModuleList(Block(c, layer) for layer in range(c.num_layers))
-        self.norm = nn.LayerNorm(c.hidden_size, eps=NORM_EPSILON)
+        self.norm = norm(c)
         self.head = nn.Linear(c.hidden_size, c.vocab_size, bias=False)
         self._initialise()
         self.tie()
@@ -120,7 +172,7 @@ class AtlasLM(nn.Module):
     def new_cache(self, batch: int = 1) -> Cache:
         """An empty cache for this model: see `hidden`."""
         c = self.config
-        return Cache(c.num_layers, batch, c.num_heads, c.max_seq_len, c.hidden_size // c.num_heads,
+        return Cache(c.num_layers, batch, c.kv_heads, c.max_seq_len, c.head_size,
                      device=self.device, dtype=self.tokens.weight.dtype)
 
     def hidden(self, tokens: Tensor, *, positions: Tensor | None = None, mask: Tensor | None = None,
@@ -140,12 +192,17 @@ class AtlasLM(nn.Module):
             positions = torch.arange(past, past + T, device=tokens.device)
         if mask is not None or (past and T > 1):
             mask = _causal(T, past, tokens.device) if mask is None else mask & _causal(T, past, tokens.device)
-        x = self.dropout(self.tokens(tokens) + self.positions(positions))  # (B, T, H)
+        x, rotation = self.tokens(tokens), None                     # (B, T, H)
+        if self.positions is None:
+            rotation = rotations(positions, self.config.head_size)  # (1 or B, 1, T, D / 2)
+        else:
+            x = x + self.positions(positions)
+        x = self.dropout(x)
         for block in self.blocks:
             if self.gradient_checkpointing and self.training:
-                x = checkpoint(block, x, mask, use_reentrant=False)
+                x = checkpoint(block, x, rotation, mask, use_reentrant=False)
             else:
-                x = block(x, mask, cache)
+                x = block(x, rotation, mask, cache)
         if cache is not None:
             cache.length += T
         return self.norm(x)

@@ -56,6 +56,11 @@ def test_contradictions_are_listed_beside_other_problems_but_not_with_what_is_br
 
 @pytest.mark.parametrize("raw, word", [
     ({"model": {"hidden_size": 65, "num_heads": 8}}, "divide"),
+    ({"model": {"family": "llama", "hidden_size": 20, "num_heads": 4}}, "must be even"),
+    ({"model": {"family": "llama", "num_heads": 8, "num_kv_heads": 3}}, "divide"),
+    ({"model": {"family": "llama", "num_heads": 4, "num_kv_heads": 8}}, "divide"),
+    ({"model": {"family": "llama", "activation": "relu"}}, "leave it at gelu"),
+    ({"model": {"family": "gpt2", "num_kv_heads": 2}}, "leave it at 0"),
     ({"training": {"warmup_steps": 20, "max_steps": 10}}, "exceeds"),
     ({"data": {"chunk_tokens": 8, "chunk_overlap": 8}}, "smaller"),
     ({"data": {"val_fraction": 0.6, "test_fraction": 0.6}}, "nothing to train on"),

@@ -11,14 +11,24 @@ from atlas_core import memory, presets
 from atlas_core.config import Model
 from atlas_core.model.gpt import AtlasLM
 from tests import tiny
+from tests.core.tiny_model import SHAPES
 
 
 @pytest.mark.parametrize("tie", [True, False])
 @pytest.mark.parametrize("mlp_ratio", [4.0, 2.5])
-def test_parameters_are_counted_as_torch_counts_them(tie: bool, mlp_ratio: float) -> None:
+@pytest.mark.parametrize("shape", SHAPES)
+def test_parameters_are_counted_as_torch_counts_them(shape: str, tie: bool, mlp_ratio: float) -> None:
     model = Model(vocab_size=300, max_seq_len=16, hidden_size=32, num_layers=2, num_heads=4, tie_weights=tie,
-                  mlp_ratio=mlp_ratio)
+                  mlp_ratio=mlp_ratio, **SHAPES[shape])
     assert AtlasLM(model).count_parameters() == memory.count_parameters(model)
+
+
+@pytest.mark.parametrize("name", list(presets.all_presets()))
+def test_blocks_of_both_families_are_of_one_size(name: str) -> None:
+    classic = presets.find(name).config.replace({"model.family": "gpt2"})
+    newer = classic.replace({"model.family": "llama"})
+    assert memory.inner_size(newer.model) % 32 == 0
+    assert memory.block_parameters(newer.model) == pytest.approx(memory.block_parameters(classic.model), rel=0.03)
 
 
 def test_memory_grows_with_everything_that_costs() -> None:

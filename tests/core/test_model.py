@@ -1,4 +1,4 @@
-"""The network against transformers' GPT-2, against slow references, and against its own promises."""
+"""The network against transformers' GPT-2 and Llama, against slow references, and against its own promises."""
 
 from __future__ import annotations
 
@@ -12,14 +12,60 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from atlas_core import config, memory, presets
-from atlas_core.model.gpt import ACTIVATIONS, INIT_STD, AtlasLM
+from atlas_core.model.gpt import ACTIVATIONS, INIT_STD, AtlasLM, rotate, rotations
 from atlas_core.model.loss import linear_cross_entropy
-from tests.core.tiny_model import lively_model, random_tokens
+from tests.core.tiny_model import SHAPES, lively_model, random_tokens
 
-# ---- someone else's GPT-2 -------------------------------------------------------------------------
+
+@pytest.fixture(params=SHAPES)
+def shape(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Settings that make each kind of network."""
+    return SHAPES[request.param]
+
+
+# ---- someone else's GPT-2 and Llama ---------------------------------------------------------------
 
 
 def as_transformers(model: AtlasLM) -> Any:
+    theirs = _as_llama(model) if model.config.is_llama else _as_gpt2(model)
+    return theirs.eval()
+
+
+def _as_llama(model: AtlasLM) -> Any:
+    """The same weights in Hugging Face's Llama; of a head it pairs value i with i + D / 2, we pair neighbours."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    c = model.config
+    theirs = LlamaForCausalLM(LlamaConfig(
+        vocab_size=c.vocab_size, max_position_embeddings=c.max_seq_len, hidden_size=c.hidden_size,
+        num_hidden_layers=c.num_layers, num_attention_heads=c.num_heads, num_key_value_heads=c.kv_heads,
+        intermediate_size=memory.inner_size(c), rms_norm_eps=1e-5, tie_word_embeddings=c.tie_weights,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0}))
+    names = {"tokens": "embed_tokens", "blocks": "layers", "attention_norm": "input_layernorm",
+             "mlp_norm": "post_attention_layernorm", "attention": "self_attn", "output": "o_proj", "gate": "gate_proj",
+             "up": "up_proj", "down": "down_proj"}
+    state = {}
+    for name, tensor in model.state_dict().items():
+        renamed = "model." + ".".join(names.get(part, part) for part in name.split("."))
+        if name == "head.weight":
+            state["lm_head.weight"] = tensor
+        elif name.endswith("qkv.weight"):
+            sizes = [heads * c.head_size for heads in (c.num_heads, c.kv_heads, c.kv_heads)]
+            q, k, v = tensor.split(sizes)
+            for kind, part in (("q", _halved(q, c.head_size)), ("k", _halved(k, c.head_size)), ("v", v)):
+                state[renamed.replace("qkv", f"{kind}_proj")] = part
+        else:
+            state[renamed] = tensor
+    theirs.load_state_dict(state)
+    return theirs
+
+
+def _halved(weight: Tensor, head_size: int) -> Tensor:
+    """The rows of each head with the first of every pair before the second of every pair."""
+    return weight.unflatten(0, (-1, head_size // 2, 2)).transpose(1, 2).flatten(0, 2)
+
+
+def _as_gpt2(model: AtlasLM) -> Any:
     """The same weights in Hugging Face's GPT-2, whose projections are stored transposed."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -37,12 +83,12 @@ def as_transformers(model: AtlasLM) -> Any:
         theirs_name = "lm_head.weight" if name == "head.weight" else f"transformer.{renamed}"
         state[theirs_name] = tensor.T if projection else tensor
     theirs.load_state_dict(state)
-    return theirs.eval()
+    return theirs
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_logits_are_those_of_transformers_gpt2(tied: bool) -> None:
-    model = lively_model(tie_weights=tied)
+def test_logits_are_those_of_transformers(shape: dict[str, Any], tied: bool) -> None:
+    model = lively_model(tie_weights=tied, **shape)
     tokens = random_tokens(model, 3, 32)
     with torch.inference_mode():
         ours, theirs = model(tokens), as_transformers(model)(tokens).logits
@@ -50,10 +96,10 @@ def test_logits_are_those_of_transformers_gpt2(tied: bool) -> None:
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
 
-# ---- a slow reference -----------------------------------------------------------------------------
+# ---- slow references ------------------------------------------------------------------------------
 
 
-def slow_logits(model: AtlasLM, tokens: list[int]) -> list[Tensor]:
+def slow_gpt2(model: AtlasLM, tokens: list[int]) -> list[Tensor]:
     """GPT-2 in fp64, one query and one head at a time, straight from the formulas."""
     w = {name: tensor.double() for name, tensor in model.state_dict().items()}
     c = model.config
@@ -85,12 +131,55 @@ def slow_logits(model: AtlasLM, tokens: list[int]) -> list[Tensor]:
     return [w["head.weight"] @ norm(x, "norm") for x in stream]
 
 
-def test_logits_are_those_of_the_formulas_in_double_precision() -> None:
-    model = lively_model()
+def slow_llama(model: AtlasLM, tokens: list[int]) -> list[Tensor]:
+    """Llama in fp64, one query and one head at a time, straight from the formulas."""
+    w = {name: tensor.double() for name, tensor in model.state_dict().items()}
+    c = model.config
+    D, group = c.head_size, c.num_heads // c.kv_heads
+    at = {"q": 0, "k": c.num_heads, "v": c.num_heads + c.kv_heads}  # where each kind's heads begin
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        return x / torch.sqrt((x**2).mean() + 1e-5) * w[f"{name}.weight"]
+
+    def turned(pairs: Tensor, place: int) -> Tensor:
+        out = torch.empty_like(pairs)
+        for i in range(0, D, 2):
+            angle = place * 10000.0 ** (-i / D)
+            out[i] = pairs[i] * math.cos(angle) - pairs[i + 1] * math.sin(angle)
+            out[i + 1] = pairs[i] * math.sin(angle) + pairs[i + 1] * math.cos(angle)
+        return out
+
+    stream = [w["tokens.weight"][token] for token in tokens]
+    for layer in range(c.num_layers):
+        block = f"blocks.{layer}"
+        qkv = [w[f"{block}.attention.qkv.weight"] @ norm(x, f"{block}.attention_norm") for x in stream]
+
+        def head(kind: str, number: int, place: int, qkv: list[Tensor] = qkv) -> Tensor:
+            values = qkv[place][(at[kind] + number) * D : (at[kind] + number + 1) * D]
+            return values if kind == "v" else turned(values, place)
+
+        for place in range(len(stream)):
+            heads = []
+            for h in range(c.num_heads):
+                scores = torch.stack([head("q", h, place) @ head("k", h // group, past) / math.sqrt(D)
+                                      for past in range(place + 1)])
+                heads.append(sum(share * head("v", h // group, past) for past, share in enumerate(scores.softmax(0))))
+            stream[place] = stream[place] + w[f"{block}.attention.output.weight"] @ torch.cat(heads)
+        for place, x in enumerate(stream):
+            normed = norm(x, f"{block}.mlp_norm")
+            gate, wide = w[f"{block}.mlp.gate.weight"] @ normed, w[f"{block}.mlp.up.weight"] @ normed
+            stream[place] = x + w[f"{block}.mlp.down.weight"] @ (gate / (1 + torch.exp(-gate)) * wide)
+    return [w["head.weight"] @ norm(x, "norm") for x in stream]
+
+
+def test_logits_are_those_of_the_formulas_in_double_precision(shape: dict[str, Any]) -> None:
+    model = lively_model(**shape)
     tokens = random_tokens(model, 9)
+    slow = slow_llama if model.config.is_llama else slow_gpt2
     with torch.inference_mode():
-        fast, slow = model.double()(tokens[None])[0], torch.stack(slow_logits(model, tokens.tolist()))
-    torch.testing.assert_close(fast, slow, atol=1e-10, rtol=0)
+        fast, formulas = model.double()(tokens[None])[0], torch.stack(slow(model, tokens.tolist()))
+    # Angles are fp32 in every precision: they round sines by 1e-7 a unit of position.
+    torch.testing.assert_close(fast, formulas, atol=1e-4 if model.config.is_llama else 1e-10, rtol=0)
 
 
 def test_activations_are_what_they_are_called() -> None:
@@ -101,12 +190,37 @@ def test_activations_are_what_they_are_called() -> None:
     torch.testing.assert_close(ACTIVATIONS["gelu"]()(x), tanh_form)
 
 
+def test_rotated_products_depend_on_distance_alone() -> None:
+    q, k = torch.randn(2, 1, 1, 1, 8, generator=torch.Generator().manual_seed(1))
+    near, far = (float((rotate(q, rotations(torch.tensor([a]), 8)) * rotate(k, rotations(torch.tensor([b]), 8))).sum())
+                 for a, b in ((9, 4), (505, 500)))
+    assert near == pytest.approx(far, abs=1e-4)
+    assert near != pytest.approx(float((q * k).sum()), abs=1e-2)
+
+
+def test_rotation_keeps_the_type_and_rounds_once() -> None:
+    x = torch.randn(2, 3, 5, 8, generator=torch.Generator().manual_seed(1)).bfloat16()
+    rotation = rotations(torch.arange(5), 8)
+    assert torch.equal(rotate(x, rotation), rotate(x.float(), rotation).bfloat16())
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_a_model_of_half_precision_computes_nearly_the_same(family: str) -> None:
+    model = lively_model(family=family)
+    tokens = random_tokens(model, 2, 32)
+    with torch.inference_mode():
+        whole = model(tokens)
+        half = model.bfloat16()(tokens)
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - whole).norm() < 0.05 * whole.norm()
+
+
 # ---- cache and mask -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("pieces", [[1] * 20, [13, 1, 1, 5], [20], [1, 19]])
-def test_reading_in_pieces_through_the_cache_changes_nothing(pieces: list[int]) -> None:
-    model = lively_model()
+def test_reading_in_pieces_through_the_cache_changes_nothing(shape: dict[str, Any], pieces: list[int]) -> None:
+    model = lively_model(**shape)
     tokens = random_tokens(model, 2, 20)
     cache = model.new_cache(2)
     with torch.inference_mode():
@@ -136,8 +250,8 @@ def test_more_tokens_than_the_context_are_refused() -> None:
             model(random_tokens(model, 1, 1), cache=cache)
 
 
-def test_no_token_sees_the_future() -> None:
-    model = lively_model()
+def test_no_token_sees_the_future(shape: dict[str, Any]) -> None:
+    model = lively_model(**shape)
     tokens = random_tokens(model, 1, 16)
     changed = tokens.clone()
     changed[0, 10:] = (changed[0, 10:] + 1) % model.config.vocab_size
@@ -162,12 +276,19 @@ def test_a_mask_narrows_causality_and_never_widens_it() -> None:
         assert not torch.allclose(narrowed[:, 3:], model(tokens)[:, 3:], atol=1e-2)
 
 
-def test_positions_may_be_given() -> None:
-    model = lively_model()
-    tokens = random_tokens(model, 1, 8)
+def test_positions_may_be_given(shape: dict[str, Any]) -> None:
+    model = lively_model(**shape)
+    tokens, places = random_tokens(model, 1, 8), torch.arange(8)[None]
     with torch.inference_mode():
-        assert torch.equal(model(tokens, positions=torch.arange(8)[None]), model(tokens))
-        assert not torch.allclose(model(tokens, positions=torch.arange(8)[None] + 5), model(tokens), atol=1e-2)
+        assert torch.equal(model(tokens, positions=places), model(tokens))
+        assert not torch.allclose(model(tokens, positions=2 * places), model(tokens), atol=1e-2)
+
+
+def test_only_distances_count_in_llama() -> None:
+    model = lively_model(family="llama")
+    tokens, places = random_tokens(model, 1, 8), torch.arange(8)[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(model(tokens, positions=places + 5), model(tokens), atol=1e-4, rtol=0)
 
 
 # ---- training -------------------------------------------------------------------------------------
@@ -181,8 +302,8 @@ def loss_and_gradients(model: AtlasLM, tokens: Tensor, targets: Tensor) -> tuple
     return loss.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-def test_gradient_checkpointing_changes_neither_loss_nor_gradients() -> None:
-    model = lively_model(dropout=0.1, attention_dropout=0.1).train()
+def test_gradient_checkpointing_changes_neither_loss_nor_gradients(shape: dict[str, Any]) -> None:
+    model = lively_model(dropout=0.1, attention_dropout=0.1, **shape).train()
     tokens, targets = random_tokens(model, 2, 16), random_tokens(model, 2, 16, seed=2)
     loss, gradients = loss_and_gradients(model, tokens, targets)
     model.gradient_checkpointing = True
@@ -269,8 +390,8 @@ def test_loss_never_holds_all_logits() -> None:
     assert largest.numbers == max(4 * 50, weight.numel())
 
 
-def test_loss_of_the_model_is_the_cross_entropy_of_its_logits() -> None:
-    model = lively_model()
+def test_loss_of_the_model_is_the_cross_entropy_of_its_logits(shape: dict[str, Any]) -> None:
+    model = lively_model(**shape)
     tokens, targets = random_tokens(model, 2, 16), random_tokens(model, 2, 16, seed=2)
     expected = F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten())
     wanted = torch.autograd.grad(expected, list(model.parameters()))
@@ -282,9 +403,10 @@ def test_loss_of_the_model_is_the_cross_entropy_of_its_logits() -> None:
 # ---- size and beginning ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
 @pytest.mark.parametrize("name", list(presets.all_presets()))
-def test_counted_parameters_are_the_networks(name: str) -> None:
-    c = presets.find(name).config.model
+def test_counted_parameters_are_the_networks(name: str, family: str) -> None:
+    c = presets.find(name).config.replace({"model.family": family}).model
     with torch.device("meta"):
         model = AtlasLM(c)
     assert model.count_parameters() == memory.count_parameters(c)
@@ -298,10 +420,11 @@ def test_an_untied_head_counts() -> None:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_weights_begin_as_gpt2s_do(tied: bool) -> None:
+def test_weights_begin_as_gpt2s_do(shape: dict[str, Any], tied: bool) -> None:
     torch.manual_seed(0)
     layers = 3
-    model = AtlasLM(config.Model(vocab_size=500, hidden_size=96, num_layers=layers, num_heads=4, tie_weights=tied))
+    model = AtlasLM(config.Model(vocab_size=500, hidden_size=96, num_layers=layers, num_heads=4, tie_weights=tied,
+                                 **shape))
     for name, parameter in model.named_parameters():
         if "norm" in name:
             assert torch.equal(parameter, torch.full_like(parameter, float(name.endswith("weight")))), name

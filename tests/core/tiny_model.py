@@ -14,6 +14,11 @@ from atlas_core import config
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.text.tokenizer import AtlasTokenizer, train_bpe
 
+SHAPES: dict[str, dict[str, Any]] = {  # every kind of network there is
+    "gpt2": {},
+    "llama": {"family": "llama"},
+    "llama, grouped": {"family": "llama", "num_kv_heads": 2},
+}
 TEXT = "The king and queen of night speak sweet sorrow to my lord, who answers: fair is foul.\n"
 
 
