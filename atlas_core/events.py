@@ -216,6 +216,27 @@ class Estimate(Event):
 
 
 @dataclass(frozen=True)
+class RatePoint(Event):
+    """One step of a learning-rate range test. `smoothed` is the mean of the losses so far, the newest counting most."""
+
+    event: ClassVar[str] = "rate_point"
+    step: int
+    steps: int
+    learning_rate: float
+    loss: float
+    smoothed: float
+
+
+@dataclass(frozen=True)
+class RateFound(Event):
+    """What a learning-rate range test suggests as the highest rate of a run, and what it saw."""
+
+    event: ClassVar[str] = "rate_found"
+    learning_rate: float
+    points: tuple[RatePoint, ...]
+
+
+@dataclass(frozen=True)
 class Exported(Event):
     """A file another program can open; `checks` says, sentence by sentence, what was verified."""
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SAMPLE_NAME = "shakespeare"
 DEMO_STEPS = 1000
+RATE_STEPS, LOWEST_RATE, HIGHEST_RATE = 100, 1e-5, 1.0  # of a range test: twenty steps for each power of ten
 
 
 def sample_source() -> Path:
@@ -71,6 +72,20 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
         if moved := checkpoint.set_aside_after(run, session.progress.step):
             yield Notice(f"{len(moved)} later checkpoints of this run were set aside in {moved[0].parent}.")
         yield from records.recorded(session.events(), run, settled, data, step=session.progress.step)
+
+
+def find_learning_rate(config: Config, dataset: Path, control: Control, *, steps: int = RATE_STEPS,
+                       low: float = LOWEST_RATE, high: float = HIGHEST_RATE) -> Iterator[Event]:
+    """A short training at rising rates that is thrown away. Yields `RatePoint`s and a `RateFound`; writes nothing."""
+    from atlas_core.text.dataset import Dataset
+    from atlas_core.training import trainer
+    from atlas_core.training.range_test import range_test
+
+    _loaded.cache_clear()  # a model that was talked to makes room
+    data = Dataset.open(dataset)
+    with trainer.plain_memory_errors():
+        yield from range_test(trainer.settle(config, data), data, control, low=low, high=high, steps=steps)
+    yield Finished("stopped" if control.stopping else "done")
 
 
 def generate(checkpoint: Path, prompts: Sequence[str], settings: Sampling, control: Control,

@@ -37,6 +37,7 @@ from atlas_gui import sentences, theme
 from atlas_gui.dialogs import error as error_dialog
 from atlas_gui.dialogs import resume as resume_dialog
 from atlas_gui.dialogs.export import ExportDialog
+from atlas_gui.dialogs.learning_rate import LearningRateDialog
 from atlas_gui.dialogs.resume import ResumeDialog
 from atlas_gui.dialogs.settings import SettingsDialog
 from atlas_gui.errands import Opened, RunsSeen, Shown
@@ -158,6 +159,7 @@ class MainWindow(QMainWindow):
         # model
         model.config_changed.connect(self._on_config_changed)
         model.fit_requested.connect(self._on_fit_wished)
+        model.rate_test_requested.connect(self._on_rate_test_wished)
         model.save_preset_requested.connect(self._on_save_preset_wished)
 
         # training
@@ -372,6 +374,20 @@ class MainWindow(QMainWindow):
             "training.gradient_accumulation_steps": fitted.gradient_accumulation_steps,
             "training.gradient_checkpointing": fitted.gradient_checkpointing,
         })
+
+    def _on_rate_test_wished(self) -> None:
+        dialog = LearningRateDialog(low=jobs.LOWEST_RATE, high=jobs.HIGHEST_RATE, parent=self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.rate_chosen.connect(self._on_rate_chosen)
+        dialog.cancel_requested.connect(self.session.cancel_find_learning_rate)
+        self.session.rate_tried.connect(dialog.add_point)
+        self.session.rate_found.connect(dialog.set_found)
+        self.session.rate_failed.connect(dialog.set_failed)
+        dialog.open()
+        self.session.find_learning_rate()
+
+    def _on_rate_chosen(self, rate: float) -> None:
+        self.model_tab.apply_changes({"training.learning_rate": rate})
 
     def _on_save_preset_wished(self, name: str) -> None:
         try:

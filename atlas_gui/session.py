@@ -26,6 +26,8 @@ from atlas_core.events import (
     Notice,
     Prepared,
     Progress,
+    RateFound,
+    RatePoint,
     RunStarted,
     StateChanged,
     StepDone,
@@ -65,6 +67,9 @@ class Session(QObject):
     export_progressed = Signal(Progress)
     exported = Signal(Exported)
     export_failed = Signal(str, str)
+    rate_tried = Signal(RatePoint)
+    rate_found = Signal(RateFound)
+    rate_failed = Signal(str, str)  # error, remedy
     runs_seen = Signal(object)  # RunsSeen
     run_deleted = Signal(object)  # the bytes that became free, as a Python int: Qt's own is too small
     hardware_read = Signal(HardwareNews)
@@ -95,6 +100,7 @@ class Session(QObject):
         self._crew = Crew(self)
         self._train_control, self._prepare_control = Control(), Control()
         self._text_control, self._export_control, self._watch_control = Control(), Control(), Control()
+        self._rate_control = Control()
         self._live_text: Wish | None = None
         self._look_again = self._see_again = False
 
@@ -114,7 +120,7 @@ class Session(QObject):
     def close(self) -> None:
         """Stop everything and wait for the threads; training saves first."""
         for control in (self._train_control, self._prepare_control, self._text_control, self._export_control,
-                        self._watch_control):
+                        self._rate_control, self._watch_control):
             control.stop()
         self._crew.join()
 
@@ -418,6 +424,45 @@ class Session(QObject):
             seconds = (step.seconds - self._first_step.seconds) / steps
             self.settings.speeds = {**self.settings.speeds, pace.key(self._run_config): seconds}
             self.estimate_changed.emit()
+
+    # ---- the learning rate ---------------------------------------------------------------------
+
+    def find_learning_rate(self) -> None:
+        """Try rising rates on the chosen text and settings; what comes of it is told by the signals of `rate_...`."""
+        dataset = self.dataset
+        if self.state != IDLE or self.finding_rate:
+            self.rate_failed.emit("Other work is still being ended.", "Try again in a moment.")
+            return
+        if dataset is None:
+            self.rate_failed.emit("There is no prepared text to learn from.", "Press Prepare on the Data tab first.")
+            return
+        self._rate_control = control = Control()
+        config = self._on_this_machine(self.config)
+        self._crew.start("rate", lambda: jobs.find_learning_rate(config, dataset, control),
+                         on_event=self._on_rate_event, on_failed=self._on_rate_failed)
+
+    @property
+    def finding_rate(self) -> bool:
+        """Whether a test of learning rates is at work."""
+        return self._crew.busy("rate")
+
+    def cancel_find_learning_rate(self) -> None:
+        self._rate_control.stop()
+
+    def _on_rate_event(self, event: Event) -> None:
+        if self._rate_control.stopping:  # what is still on its way belongs to a dialog that was closed
+            return
+        if isinstance(event, RatePoint):
+            self.rate_tried.emit(event)
+        elif isinstance(event, RateFound):
+            self.rate_found.emit(event)
+        elif isinstance(event, Notice):
+            self.noticed.emit(event.message, event.level)
+
+    def _on_rate_failed(self, error: str, remedy: str, details: str) -> None:
+        self.rate_failed.emit(error, remedy)
+        if details:
+            self.failed.emit(error, remedy, details)
 
     # ---- runs ----------------------------------------------------------------------------------
 

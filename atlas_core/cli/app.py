@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from atlas_core import __version__, paths
-from atlas_core.cli import demo, estimate, evaluate, export, generate, prepare, presets, runs, start, train
+from atlas_core.cli import demo, estimate, evaluate, export, generate, lr_find, prepare, presets, runs, start, train
 from atlas_core.cli.show import JsonLines, Show, Terminal, silence_stdout
 from atlas_core.errors import AtlasError
 from atlas_core.events import Failed, Finished
@@ -24,7 +24,7 @@ from atlas_core.events import Failed, Finished
 VERBS = {
     "start": start, "demo": demo,
     "prepare": prepare, "train": train, "generate": generate, "evaluate": evaluate, "export": export,
-    "estimate": estimate, "runs": runs, "presets": presets,
+    "estimate": estimate, "lr-find": lr_find, "runs": runs, "presets": presets,
 }
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130

@@ -17,6 +17,8 @@ from atlas_core.events import (
     Generated,
     Prepared,
     Progress,
+    RateFound,
+    RatePoint,
     RunStarted,
     StateChanged,
     StepDone,
@@ -91,6 +93,11 @@ def _(event: Exported) -> str:
 
 
 @sentence.register
+def _(event: RateFound) -> str:
+    return f"Suggested learning rate: {people.learning_rate(event.learning_rate)}"
+
+
+@sentence.register
 def _(event: Finished) -> str:
     return event.message or {"done": "", "stopped": "Stopped.", "interrupted": "Interrupted."}[event.reason]
 
@@ -101,6 +108,12 @@ def step(event: StepDone, *, max_steps: int, seconds_left: float | None) -> str:
     return (f"{people.count(event.step)}/{people.count(max_steps)}  loss {people.loss(event.loss)}  "
             f"ppl {people.perplexity(perplexity(event.loss))}  lr {people.learning_rate(event.learning_rate)}  "
             f"{people.short_count(event.tokens_per_s)} tokens/s{left}")
+
+
+def rate_point(event: RatePoint) -> str:
+    """The numbers beside the bar of a range test."""
+    return (f"{event.step}/{event.steps}  lr {people.learning_rate(event.learning_rate)}  "
+            f"loss {people.loss(event.smoothed)}")
 
 
 def compared(event: EvalDone) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from atlas_core import format as people
 from atlas_core.cli import sentences
 from atlas_core.cli.meter import LineMeter, LiveMeter, Meter
+from atlas_core.cli.rate_plot import rate_plot
 from atlas_core.control import Control
 from atlas_core.events import (
     Estimate,
@@ -25,6 +26,8 @@ from atlas_core.events import (
     Finished,
     Notice,
     Progress,
+    RateFound,
+    RatePoint,
     RunStarted,
     SampleDrawn,
     StepDone,
@@ -174,6 +177,10 @@ class Terminal(Show):
             self._line(event.message, style="yellow" if event.level == "warning" else "")
         elif isinstance(event, Estimate):
             self._estimate(event)
+        elif isinstance(event, RatePoint):
+            self._meter.update("rate", event.step, event.steps, sentences.rate_point(event))
+        elif isinstance(event, RateFound):
+            self._rate_found(event)
         elif isinstance(event, Failed):
             self._failed(event)
         elif sentence := sentences.sentence(event):
@@ -228,6 +235,11 @@ class Terminal(Show):
     def _estimate(self, event: Estimate) -> None:
         self._table(("for", "bytes"), [(name, people.size(size)) for name, size in sentences.memory_items(event)])
         self._line(sentences.sentence(event))
+
+    def _rate_found(self, event: RateFound) -> None:
+        self.close()
+        for line in (*rate_plot(event), sentences.sentence(event)):
+            self._line(line)
 
     def _failed(self, event: Failed) -> None:
         self.close()

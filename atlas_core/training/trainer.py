@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -49,11 +50,15 @@ class Trainer:
     """One session of training: `for event in Trainer(...).events(): ...`."""
 
     def __init__(self, config: Config, dataset: Dataset, run: Path, control: Control,
-                 *, resume: Path | None = None) -> None:
-        """Build everything, or raise `AtlasError` before the first step."""
+                 *, resume: Path | None = None, rate: Callable[[int], float] | None = None) -> None:
+        """Build everything, or raise `AtlasError` before the first step.
+
+        `rate` gives the learning rate of each step (from 0) in place of the configuration's schedule.
+        """
         check_context(dataset, config.model.max_seq_len)
         self.config, self.dataset, self.run, self.control = config, dataset, run, control
         t, context = config.training, config.model.max_seq_len
+        self.rate = rate or functools.partial(learning_rate, t=t)
         self.device = hardware.choose_device(config.hardware.device)
         self.precision = hardware.choose_precision(t.precision, self.device)
         self.threads = hardware.use_threads(config.hardware.threads)
@@ -136,7 +141,7 @@ class Trainer:
         started = time.perf_counter()
         torch.manual_seed(_mix(t.seed, progress.step))  # the dropout masks of this step, whatever came before
         self.model.train()
-        rate = learning_rate(progress.step, t)
+        rate = self.rate(progress.step)
         set_learning_rate(self.optimizer, rate)
         total = torch.zeros((), device=self.device)
         first = progress.step * t.batch_size * t.gradient_accumulation_steps
@@ -259,7 +264,7 @@ class Trainer:
         path = self.run / runs.CHECKPOINTS_FOLDER / checkpoint.file_name(
             kind, self.progress.step, math.floor(self._epoch()))
         size = checkpoint.save(path, self._state(), kind=kind, epoch=self._epoch(),
-                               learning_rate=learning_rate(max(0, self.progress.step - 1), self.config.training),
+                               learning_rate=self.rate(max(0, self.progress.step - 1)),
                                parameters=self.model.count_parameters())
         keep = self.config.checkpointing
         checkpoint.prune(self.run, keep_steps=keep.keep_checkpoints, keep_epochs=keep.keep_epochs)

@@ -35,6 +35,7 @@ class ModelTab(QWidget):
 
     config_changed = Signal(Config)
     fit_requested = Signal()
+    rate_test_requested = Signal()
     save_preset_requested = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -84,8 +85,11 @@ class ModelTab(QWidget):
         self.save_preset_button = QPushButton("Save as preset…")
         self.save_preset_button.setObjectName("savePresetButton")
         self.save_preset_button.setToolTip("Keep these settings under a name of your own, as another card")
+        self.rate_button = QPushButton("Find the learning rate…")
+        self.rate_button.setObjectName("findRateButton")
         line = QHBoxLayout()
         line.addWidget(self._title, 1)
+        line.addWidget(self.rate_button)
         line.addWidget(self.reset_all_button)
         line.addWidget(self.save_preset_button)
         return line
@@ -121,6 +125,7 @@ class ModelTab(QWidget):
         self.form.config_changed.connect(self._on_form_changed)
         self.form.problems_changed.connect(self._show_title)
         self.fit_button.clicked.connect(self.fit_requested)
+        self.rate_button.clicked.connect(self.rate_test_requested)
         self.reset_all_button.clicked.connect(lambda: self._take_over(self._original))
         self.save_preset_button.clicked.connect(self._on_save_preset)
 
@@ -248,6 +253,7 @@ class ModelTab(QWidget):
 
     def _show_config(self) -> None:
         self._show_title()
+        self._show_rate_button()
         self._facts.setText(" · ".join(self._sentences()))
         self._show_memory()
         self._show_command()
@@ -261,6 +267,12 @@ class ModelTab(QWidget):
             notice = "Some entries below contradict each other and are not used yet."
         self._notice.setText(notice)
         self._notice.setVisible(bool(notice))
+
+    def _show_rate_button(self) -> None:
+        self.rate_button.setEnabled(bool(self._dataset_tokens) and not self._locked)
+        self.rate_button.setToolTip(
+            "A short training on your text at rising learning rates, thrown away afterwards" if self._dataset_tokens
+            else "Prepare the text on the Data tab first")
 
     def _sentences(self) -> list[str]:
         config = self.config()

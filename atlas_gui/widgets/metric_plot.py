@@ -47,6 +47,7 @@ class AxisUnit:
     name: str
     text: Formatter
     distances: tuple[float, ...] = ()  # between ticks, where powers of ten read badly
+    low: float = 0.0  # below this nothing exists, though the view may reach there
 
     def ticks(self, low: float, high: float, most: int) -> tuple[float, list[float]]:
         """Their distance and their places; none between two whole numbers."""
@@ -314,7 +315,7 @@ class _UnitAxis(pg.AxisItem):
         return [self.unit.ticks(low, high, max(2, int(size // 90)))]
 
     def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:  # noqa: ARG002
-        return [self.unit.text(value) if value >= 0 else "" for value in values]
+        return [self.unit.text(value) if value >= self.unit.low else "" for value in values]
 
 
 def round_ticks(low: float, high: float, most: int, *, distance: float | None = None) -> tuple[float, list[float]]:

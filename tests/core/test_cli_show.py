@@ -31,6 +31,8 @@ from atlas_core.events import (
     Generated,
     Notice,
     Progress,
+    RateFound,
+    RatePoint,
     RunStarted,
     SampleDrawn,
     StepDone,
@@ -42,6 +44,20 @@ EVAL = EvalDone(250, 0.5, 2.5, math.exp(2.5), 1.7, 1000, 2.4, False)
 
 def step(number: int, *, loss: float = 2.0, seconds: float | None = None) -> StepDone:
     return StepDone(number, 0.1, loss, 3e-3, 1.0, 12_345.0, number * 2048, number * 0.5 if seconds is None else seconds)
+
+
+def test_a_range_test_is_drawn_with_its_suggestion_under_the_curve(capsys: pytest.CaptureFixture[str]) -> None:
+    losses = [8.0, 8.0, 7.5, 6.0, 6.0, 7.0, 90.0]
+    points = tuple(RatePoint(i + 1, 7, 10.0 ** (i - 5), loss, loss) for i, loss in enumerate(losses))
+    with Terminal() as show:
+        show(RateFound(1e-2, points))
+    *plot, axis, names, mark, sentence = capsys.readouterr().out.splitlines()
+    places = [mark.index("^"), names.index("1e-02"), axis.index("|", names.index("1e-02") - 1)]
+    assert places[0] == places[1] == places[2]
+    lows = [i for i, cell in enumerate(plot[-1]) if cell == "*"]
+    assert lows[0] == places[0] and "6.000" in plot[-1] and "8.000" in plot[0]  # the lowest losses, on the last row
+    assert plot[0].endswith("*") and "90" not in "".join(plot)  # the explosion stays on the upper edge
+    assert sentence == "Suggested learning rate: 1.00e-2"
 
 
 def test_json_is_one_event_a_line_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,7 +206,8 @@ def test_progress_is_told_in_its_own_unit() -> None:
 
 
 def test_every_event_of_a_job_is_shown_or_left_out_on_purpose() -> None:
-    shown_otherwise = {"Event", "Progress", "Notice", "StepDone", "SampleDrawn", "TextPiece", "Failed"}
+    shown_otherwise = {"Event", "Progress", "Notice", "StepDone", "SampleDrawn", "TextPiece", "Failed",
+                       "RatePoint"}
     kinds = {name for name, kind in inspect.getmembers(events, inspect.isclass) if issubclass(kind, events.Event)}
     told = {kind.__name__ for kind in sentences.sentence.registry if kind is not object}
     assert told - {"Event"} == kinds - shown_otherwise

@@ -100,6 +100,26 @@ def the_run(events: Events) -> Path:
     return Path(next(event["run"] for event in events if event["event"] == "run"))
 
 
+def test_lr_find_tells_each_rate_then_its_suggestion_and_leaves_no_run(
+        atlas: Atlas, dataset: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    events = atlas.events("lr-find", *tiny(), "--data", dataset, "--steps", "30")
+    assert [e["event"] for e in events] == ["rate_point"] * 30 + ["rate_found", "finished"]
+    assert events[-2]["points"] == [{key: e[key] for key in e if key != "event"} for e in events[:30]]
+    assert list(tmp_path.iterdir()) == [] and runs.list_runs() == []
+
+
+def test_lr_find_says_how_to_use_its_rate(atlas: Atlas, dataset: Path) -> None:
+    assert atlas("lr-find", *tiny(), "--data", dataset, "--steps", "30") == 0
+    suggested = float(atlas.out.split("Suggested learning rate:")[1].split()[0])
+    assert f"--set training.learning_rate={suggested:g}" in atlas.out
+
+
+def test_lr_find_refuses_a_range_in_which_nothing_can_be_found(atlas: Atlas, dataset: Path) -> None:
+    assert atlas("lr-find", *tiny(), "--data", dataset, "--low", "1", "--high", "0.1") == 1
+    assert "highest rate above the lowest" in atlas.err
+
+
 def test_prepare_makes_a_dataset_and_says_how_to_train_on_it(atlas: Atlas, text: Path, tmp_path: Path) -> None:
     assert atlas("prepare", text, "--out", tmp_path / "my data", "--tokenizer", "bpe:300") == 0
     assert f"atlas train --data '{tmp_path / 'my data'}'" in atlas.out

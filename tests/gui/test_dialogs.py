@@ -12,11 +12,12 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QLabel, QMessageBox, QPushButton
 from pytestqt.qtbot import QtBot
 
-from atlas_core.events import Exported, Progress
+from atlas_core.events import Exported, Progress, RateFound, RatePoint
 from atlas_core.runs import CheckpointInfo, RunInfo
 from atlas_gui import theme
 from atlas_gui.dialogs.error import NO_REMEDY, show_error
 from atlas_gui.dialogs.export import FILE_TYPES, ExportDialog, commands, forecast_bytes
+from atlas_gui.dialogs.learning_rate import LearningRateDialog
 from atlas_gui.dialogs.resume import ResumeDialog
 from atlas_gui.dialogs.settings import SettingsDialog
 
@@ -265,3 +266,49 @@ def test_settings_show_what_is_set(qtbot: QtBot, tmp_path: Path) -> None:
     assert dialog.home_edit.text() == str(tmp_path)
 
 
+# ---- the learning rate
+
+POINTS = tuple(RatePoint(step, 5, 10.0 ** (step - 5), loss, loss) for step, loss in enumerate((8, 7, 6, 6.5, 50), 1))
+
+
+@pytest.fixture
+def rate_dialog(qtbot: QtBot) -> LearningRateDialog:
+    dialog = LearningRateDialog(low=1e-4, high=1.0)
+    qtbot.addWidget(dialog)
+    dialog.open()
+    return dialog
+
+
+def test_a_test_of_rates_is_watched_as_it_runs_and_offers_nothing_before_its_end(
+        rate_dialog: LearningRateDialog) -> None:
+    for point in POINTS[:3]:
+        rate_dialog.add_point(point)
+    x, losses = rate_dialog.plot.drawn_raw
+    assert x.tolist() == [-4, -3, -2] and losses.tolist() == [8, 7, 6]
+    assert "step 3 of 5" in rate_dialog.status_label.text()
+    assert not rate_dialog.use_button.isEnabled()
+
+
+def test_the_view_stays_at_the_fall_whatever_the_loss_explodes_to(rate_dialog: LearningRateDialog) -> None:
+    rate_dialog.set_found(RateFound(1e-2, POINTS))
+    (left, right), (bottom, top) = rate_dialog.plot.plot_item.getViewBox().viewRange()
+    assert left <= -4 and right >= 0 and bottom < 6 and 8 < top < 10
+
+
+def test_enter_uses_the_rate_that_was_found_and_closes(rate_dialog: LearningRateDialog, qtbot: QtBot) -> None:
+    rate_dialog.set_found(RateFound(1e-2, POINTS))
+    with qtbot.waitSignal(rate_dialog.rate_chosen) as chosen, qtbot.assertNotEmitted(rate_dialog.cancel_requested):
+        qtbot.keyClick(rate_dialog, Qt.Key.Key_Return)
+    assert chosen.args == [1e-2] and not rate_dialog.isVisible()
+
+
+def test_escape_cancels_a_test_that_runs_and_only_closes_one_that_ended(
+        rate_dialog: LearningRateDialog, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(rate_dialog.cancel_requested), qtbot.assertNotEmitted(rate_dialog.rate_chosen):
+        qtbot.keyClick(rate_dialog, Qt.Key.Key_Escape)
+    rate_dialog.open()
+    rate_dialog.set_failed("The loss fell nowhere.", "Begin lower.")
+    assert rate_dialog.status_label.text() == "The loss fell nowhere. Begin lower."
+    with qtbot.assertNotEmitted(rate_dialog.cancel_requested):
+        qtbot.keyClick(rate_dialog, Qt.Key.Key_Escape)
+    assert not rate_dialog.isVisible()

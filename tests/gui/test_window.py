@@ -187,6 +187,32 @@ def test_from_a_dropped_archive_to_an_exported_model(window: MainWindow, zipped_
     export.close()
 
 
+def test_the_learning_rate_that_a_test_found_goes_into_the_settings_and_no_run_is_left(
+        tiny_window: MainWindow, qtbot: QtBot) -> None:
+    window, session = tiny_window, tiny_window.session
+    window.tabs.setCurrentWidget(window.model_tab)
+    assert not window.model_tab.rate_button.isEnabled()  # there is no prepared text yet
+    session.prepare()
+    qtbot.waitUntil(window.model_tab.rate_button.isEnabled, timeout=JOB_MS)
+    with qtbot.waitSignal(session.rate_found, timeout=JOB_MS) as found:
+        click(qtbot, window, "findRateButton")
+    click(qtbot, dialog(qtbot, window, "learningRateDialog"), "useRateButton")
+    assert session.config.training.learning_rate == found.args[0].learning_rate
+    assert runs.list_runs() == []
+
+
+def test_a_test_of_rates_that_is_cancelled_ends(tiny_window: MainWindow, qtbot: QtBot) -> None:
+    session = tiny_window.session
+    tiny_window.tabs.setCurrentWidget(tiny_window.model_tab)
+    session.prepare()
+    qtbot.waitUntil(tiny_window.model_tab.rate_button.isEnabled, timeout=JOB_MS)
+    with qtbot.waitSignal(session.rate_tried, timeout=JOB_MS):
+        click(qtbot, tiny_window, "findRateButton")
+    with qtbot.assertNotEmitted(session.rate_found):
+        click(qtbot, dialog(qtbot, tiny_window, "learningRateDialog"), "closeRateButton")
+        qtbot.waitUntil(lambda: not session.finding_rate, timeout=JOB_MS)
+
+
 def test_train_prepares_the_text_by_itself_and_ends_with_a_finished_run(tiny_window: MainWindow, qtbot: QtBot) -> None:
     session, news = tiny_window.session, []
     session.noticed.connect(lambda text, _level: news.append(text))
