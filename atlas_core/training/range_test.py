@@ -71,7 +71,8 @@ def suggestion(points: Sequence[RatePoint]) -> float:
     """The rate at which four fifths of the smoothed loss's whole fall lay behind.
 
     Smith reads the rates off the curve by eye. Of the rules in use, a tenth of the rate at the lowest loss is too
-    careful for AdamW; where the loss falls steepest is nearly as good as this one, but decided by fewer batches (`docs/architecture.md` has the figures). Raises `ConfigError` if the loss hardly fell.
+    careful for AdamW; where the loss falls steepest is nearly as good as this one, but decided by fewer batches.
+    `docs/architecture.md` has the figures. Raises `ConfigError` if the loss hardly fell.
     """
     first = points[0].smoothed if points else math.nan
     fall = first - lowest(points).smoothed if points else 0.0
