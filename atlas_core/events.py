@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from atlas_core.forecast import Forecast
+
 
 @dataclass(frozen=True)
 class Event:
@@ -203,7 +205,10 @@ class StateChanged(Event):
 
 @dataclass(frozen=True)
 class Estimate(Event):
-    """What a configuration needs. `memory` maps each item to bytes and holds `total_bytes`."""
+    """What a configuration needs. `memory` maps each item to bytes and holds `total_bytes`.
+
+    `epochs` is None without a dataset; `time` is None unless it was measured, now or earlier on this machine.
+    """
 
     event: ClassVar[str] = "estimate"
     parameters: int
@@ -213,6 +218,9 @@ class Estimate(Event):
     tokens_per_step: int
     checkpoint_bytes: int
     disk_bytes: int
+    tokens: int
+    epochs: float | None = None
+    time: Forecast | None = None
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,23 @@ def duration(seconds: float) -> str:
     return _two_units(round(seconds / HOUR), 24, "d", "h")
 
 
+def milliseconds(seconds: float) -> str:
+    """A short span: 71 ms, and from a second on 1.4 s."""
+    return f"{seconds * 1000:.0f}{SPACE}ms" if seconds < 0.9995 else f"{_three_digits(seconds)}{SPACE}s"
+
+
+def energy(watt_hours: float) -> str:
+    """As a bill counts it: 45 Wh, 1.2 kWh."""
+    if watt_hours < 999.5:
+        return f"{watt_hours:.0f}{SPACE}Wh"
+    return f"{_three_digits(watt_hours / 1000)}{SPACE}kWh"
+
+
+def times(number: float) -> str:
+    """How often: 0.4 times, 31.7 times, 120 times."""
+    return f"{number:.1f} times" if number < 100 else f"{count(number)} times"
+
+
 def ago(unix: float, *, now: float | None = None) -> str:
     """How long ago a moment was: "just now", "2 min ago"."""
     seconds = (time.time() if now is None else now) - unix

@@ -13,14 +13,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atlas_core import format as people
 from atlas_core import memory, paths, presets, runs, soundness
 from atlas_core.claim import claimed
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control
-from atlas_core.errors import CheckpointError, DataError
+from atlas_core.errors import CheckpointError, DataError, DeviceError
 from atlas_core.events import Estimate, EvalDone, Event, Exported, Finished, Generated, Notice, Prepared, Progress
+from atlas_core.forecast import Speed, forecast
 
 if TYPE_CHECKING:
+    from atlas_core.text.dataset import Dataset
     from atlas_core.training.checkpoint import Loaded
 
 SAMPLE_NAME = "shakespeare"
@@ -147,14 +150,30 @@ def export(checkpoint: Path, to: Path, control: Control, *, type: str = "f16", v
     yield Finished(details={"path": str(to)})
 
 
-def estimate(config: Config, *, device_bytes: int | None = None) -> Iterator[Event]:
-    """What `config` needs of this machine, or of one with `device_bytes` of memory. Yields `Estimate`."""
-    from atlas_core.hardware.device import choose_device, choose_precision, machine_memory
+def estimate(config: Config, *, dataset: Path | None = None, device_bytes: int | None = None,
+             measure: bool = False) -> Iterator[Event]:
+    """What `config` needs of this machine, or of one with `device_bytes` of memory. Yields `Estimate`.
 
+    Its time is known if this machine has measured it before, or if it is to `measure` it now: a few real steps on
+    the dataset, or on meaningless tokens without one. They leave nothing behind but the speed, for the next time.
+    """
+    from atlas_core.hardware import speeds
+    from atlas_core.hardware.device import choose_device, choose_precision, machine_memory
+    from atlas_core.text.dataset import Dataset
+
+    data = Dataset.open(dataset) if dataset else None
     device = choose_device(config.hardware.device)
     precision = choose_precision(config.training.precision, device)
     available = device_bytes or machine_memory().total_bytes
+    asked = config  # what the speed is remembered by
+    if data:
+        config = config.replace({"model.vocab_size": data.meta.n_vocab})
     needed = memory.estimate(config, device=device.type, precision=precision)
+    if measure:
+        yield from _measured(asked, data, needed.total_bytes)
+    speed = speeds.known(asked)
+    tokens = {name: split.tokens for name, split in data.meta.splits.items()} if data else {}
+    total = config.training.max_steps * config.tokens_per_step
     yield Estimate(
         parameters=memory.count_parameters(config.model),
         memory={**needed.items, "total_bytes": needed.total_bytes},
@@ -163,8 +182,29 @@ def estimate(config: Config, *, device_bytes: int | None = None) -> Iterator[Eve
         tokens_per_step=config.tokens_per_step,
         checkpoint_bytes=memory.checkpoint_bytes(config.model),
         disk_bytes=memory.disk_bytes(config),
+        tokens=total,
+        epochs=total / tokens["train"] if data else None,
+        time=forecast(config, speed, train_tokens=tokens.get("train"),
+                      val_tokens=tokens.get("val", 0) if data else None) if speed else None,
     )
     yield Finished()
+
+
+def _measured(config: Config, data: Dataset | None, needed_bytes: int) -> Iterator[Event]:
+    """Measure the speed of `config` and remember it. Raises `DeviceError` if the memory is not free."""
+    from atlas_core.hardware import speeds
+    from atlas_core.hardware.device import machine_memory
+    from atlas_core.training.measure import measure
+
+    free = machine_memory().available_bytes
+    if needed_bytes > free:
+        raise DeviceError(f"Measuring needs {people.size(needed_bytes)} of memory, and {people.size(free)} are free.",
+                          "Add --fit, close other programs, or choose a smaller preset.")
+    for item in measure(config, data):
+        if isinstance(item, Speed):
+            speeds.remember(config, item)
+        else:
+            yield item
 
 
 def demo(out: Path, control: Control) -> Iterator[Event]:

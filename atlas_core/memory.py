@@ -124,27 +124,6 @@ def verdict(total_bytes: int, available_bytes: int) -> str:
     return "fits" if total_bytes <= available_bytes * 5 / 6 else "tight"
 
 
-def fit(config: Config, available_bytes: int, *, device: str = "cpu", precision: str = "fp32") -> Config:
-    """`config` changed as little as possible so that it fits; tokens per step stay the same.
-
-    Halves the batch and doubles the accumulation, then turns gradient checkpointing on. Returns the
-    smallest it came to if nothing fits; the caller asks `verdict` again.
-    """
-    def fits(candidate: Config) -> bool:
-        return verdict(estimate(candidate, device=device, precision=precision).total_bytes, available_bytes) == "fits"
-
-    for checkpointing in (config.training.gradient_checkpointing, True):
-        candidate = config.replace({"training.gradient_checkpointing": checkpointing})
-        while not fits(candidate) and candidate.training.batch_size % 2 == 0:
-            candidate = candidate.replace({
-                "training.batch_size": candidate.training.batch_size // 2,
-                "training.gradient_accumulation_steps": candidate.training.gradient_accumulation_steps * 2,
-            })
-        if fits(candidate):
-            break
-    return candidate
-
-
 def checkpoint_bytes(model: Model) -> int:
     """One checkpoint on disk: fp32 weights and AdamW's two moments."""
     return 12 * count_parameters(model)

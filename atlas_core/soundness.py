@@ -6,6 +6,7 @@ import hashlib
 import json
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from atlas_core import runs
 from atlas_core.runs import CheckpointInfo
@@ -33,11 +34,16 @@ def is_as_written(checkpoint: Path) -> bool:
 
 def sha256(path: Path) -> str:
     """The digest of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+        return digest(file)
+
+
+def digest(file: IO[bytes]) -> str:
+    """SHA-256 of an open file from where it stands, in hexadecimal."""
+    found = hashlib.sha256()
+    while block := file.read(2**20):
+        found.update(block)
+    return found.hexdigest()
 
 
 def _written(run: Path) -> list[tuple[tuple[int, float], Path]]:

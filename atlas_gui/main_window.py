@@ -26,6 +26,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QApplication, QFileDialog, QLabel, QMainWindow, QMessageBox, QTabWidget
 
+from atlas_core import config as configuration
 from atlas_core import format, history, jobs, paths, presets, runs
 from atlas_core.config import Config, Sampling
 from atlas_core.errors import AtlasError
@@ -368,12 +369,10 @@ class MainWindow(QMainWindow):
         self._show_command_line()
 
     def _on_fit_wished(self) -> None:
-        fitted = self.session.fitted().training
-        self.model_tab.apply_changes({
-            "training.batch_size": fitted.batch_size,
-            "training.gradient_accumulation_steps": fitted.gradient_accumulation_steps,
-            "training.gradient_checkpointing": fitted.gradient_checkpointing,
-        })
+        before, fitted = self.session.config, self.session.fitted()
+        self.model_tab.apply_changes({key: fitted.config.get(key) for key in configuration.settings()
+                                      if fitted.config.get(key) != before.get(key)})
+        self.model_tab.explain(" ".join(fitted.reasons))
 
     def _on_rate_test_wished(self) -> None:
         dialog = LearningRateDialog(low=jobs.LOWEST_RATE, high=jobs.HIGHEST_RATE, parent=self)

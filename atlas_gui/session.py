@@ -13,7 +13,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal, Slot
 
 from atlas_core import config as configuration
-from atlas_core import jobs, memory, paths, presets, runs
+from atlas_core import jobs, paths, presets, runs
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control, Wish
 from atlas_core.errors import AtlasError
@@ -33,7 +33,8 @@ from atlas_core.events import (
     StepDone,
     TextPiece,
 )
-from atlas_core.hardware.device import MachineMemory, expected_memory, expected_precision, machine_memory
+from atlas_core.fitting import Fitted
+from atlas_core.hardware.device import MachineMemory, expected_memory, fitted_here, machine_memory
 from atlas_core.history import History
 from atlas_core.runs import RunInfo
 from atlas_core.text import library
@@ -558,11 +559,9 @@ class Session(QObject):
         """Measured or guessed; None if there is nothing to guess from."""
         return pace.seconds_per_step(config, self.settings.speeds, self._flops)
 
-    def fitted(self) -> Config:
-        """The configuration made to fit this machine's memory."""
-        gpu = self.machine.is_gpu
-        return memory.fit(self.config, self.machine.total_bytes, device="cuda" if gpu else "cpu",
-                          precision=expected_precision(self.config.training.precision, is_gpu=gpu))
+    def fitted(self) -> Fitted:
+        """The configuration made to fit into the memory that is free now."""
+        return fitted_here(self.config)
 
     def _on_probed(self, flops: float) -> None:
         self._flops = flops

@@ -13,8 +13,10 @@ from typing import Any
 
 from atlas_core import config as settings
 from atlas_core import presets
+from atlas_core.cli.show import Show
 from atlas_core.config import Config, Setting
-from atlas_core.hardware.device import machine_memory
+from atlas_core.events import Notice
+from atlas_core.hardware.device import fitted_here, machine_memory
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
@@ -46,6 +48,19 @@ def named_config(args: argparse.Namespace) -> Config | None:
 def changed(args: argparse.Namespace, config: Config) -> Config:
     """`config` with every `--set` laid on it."""
     return Config.from_dict(settings.deep_merge(config.to_dict(), settings.parse_overrides(args.overrides)))
+
+
+def add_fit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--fit", action="store_true",
+                        help="change batch size, accumulation and checkpointing so that it fits into the free memory, "
+                             "and say what was changed; a step learns the same")
+
+
+def fitted(config: Config, show: Show, *, device_bytes: int | None = None) -> Config:
+    """`config` made to fit; what was changed and why is told."""
+    found = fitted_here(config, device_bytes=device_bytes)
+    show(Notice(" ".join(found.reasons) or f"{config.name} fits as it is."))
+    return found.config
 
 
 def suggested() -> presets.Preset:

@@ -23,6 +23,7 @@ from atlas_core.events import (
     StateChanged,
     StepDone,
 )
+from atlas_core.forecast import THROTTLED, Forecast
 from atlas_core.history import perplexity
 
 
@@ -74,9 +75,12 @@ def _(event: StateChanged) -> str:
 def _(event: Estimate) -> str:
     total, device = people.size(event.memory["total_bytes"]), people.size(event.device_bytes)
     verdict = {"fits": "fits", "tight": "is tight", "too big": "is too big"}[event.fits]
-    return (f"{people.short_count(event.parameters)} parameters, {people.count(event.tokens_per_step)} tokens a step; "
-            f"training needs {total} of memory: it {verdict} in {device}. One checkpoint takes "
-            f"{people.size(event.checkpoint_bytes)}, a run at most {people.size(event.disk_bytes)} of disk.")
+    epochs = "" if event.epochs is None else f" ({people.times(event.epochs)} the text)"
+    said = (f"{people.short_count(event.parameters)} parameters, {people.count(event.tokens_per_step)} tokens a step, "
+            f"{people.short_count(event.tokens)} in all{epochs}; training needs {total} of memory: it {verdict} in "
+            f"{device}. One checkpoint takes {people.size(event.checkpoint_bytes)}, a run at most "
+            f"{people.size(event.disk_bytes)} of disk.")
+    return said if event.time is None else f"{said}\n{forecast(event.time)}"
 
 
 @sentence.register
@@ -114,6 +118,22 @@ def rate_point(event: RatePoint) -> str:
     """The numbers beside the bar of a range test."""
     return (f"{event.step}/{event.steps}  lr {people.learning_rate(event.learning_rate)}  "
             f"loss {people.loss(event.smoothed)}")
+
+
+def forecast(time: Forecast) -> str:
+    """How long a run takes, what the time goes to, and what it draws where that can be read."""
+    parts = {"training": time.training_s, "validation": time.validation_s, "checkpoints": time.checkpoints_s,
+             "samples": time.samples_s}
+    said = (f"It takes about {people.duration(time.total_s)} here ({people.duration(time.low_s)} to "
+            f"{people.duration(time.high_s)}): " + ", ".join(
+                f"{name} {people.duration(seconds)}" for name, seconds in parts.items()) +
+            f"; {people.milliseconds(time.step_s)} a step, {people.short_count(time.tokens_per_s)} tokens/s.")
+    if time.slowdown > THROTTLED:
+        said += (f" The machine slowed down by {people.percent(time.slowdown - 1)} while it was measured, for heat or "
+                 "other work; the slower pace is the one reckoned with.")
+    if time.energy_wh is not None:
+        said += f" The graphics card draws about {people.energy(time.energy_wh)}."
+    return said
 
 
 def compared(event: EvalDone) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "(default: ask, or auto where nobody can answer)")
     parser.add_argument("--device", metavar="auto|cpu|cuda|mps", action="append", dest="overrides", type=_device,
                         default=[], help="where to compute (default: auto)")
+    arguments.add_fit(parser)
     parser.add_argument("--help-settings", action="store_true", help="show every setting that --set can change")
 
 
@@ -33,7 +35,10 @@ def run(args: argparse.Namespace, show: Show) -> None:
     if args.help_settings:
         presets.show_settings(show)
         return
-    train(resume.plan(args), show)
+    plan = resume.plan(args)
+    if args.fit:
+        plan = dataclasses.replace(plan, config=arguments.fitted(plan.config, show))
+    train(plan, show)
 
 
 def train(plan: resume.Plan, show: Show) -> bool:

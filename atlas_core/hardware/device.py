@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from atlas_core import memory
 from atlas_core.config import Config
 from atlas_core.errors import DeviceError
+from atlas_core.fitting import Fitted, fit
 from atlas_core.hardware import ram
 from atlas_core.hardware.processor import processor_name, usable_cores
 from atlas_core.hardware.telemetry import best_telemetry, short_card_name
@@ -88,6 +89,14 @@ def expected_memory(config: Config, *, is_gpu: bool) -> Memory:
     """What training `config` will take on this machine, without importing torch."""
     return memory.estimate(config, device="cuda" if is_gpu else "cpu",
                            precision=expected_precision(config.training.precision, is_gpu=is_gpu))
+
+
+def fitted_here(config: Config, *, device_bytes: int | None = None) -> Fitted:
+    """`config` made to fit into the memory that is free here, or into `device_bytes`; without importing torch."""
+    machine = machine_memory()
+    precision = expected_precision(config.training.precision, is_gpu=machine.is_gpu)
+    return fit(config, device_bytes or machine.available_bytes, device="cuda" if machine.is_gpu else "cpu",
+               precision=precision)
 
 
 def use_threads(count: int = 0) -> int:

@@ -114,10 +114,16 @@ class ModelTab(QWidget):
         line = QHBoxLayout()
         line.addWidget(self._verdict, 1)
         line.addWidget(self.fit_button)
+        self._reasons = QLabel()
+        self._reasons.setObjectName("fitReasons")
+        self._reasons.setWordWrap(True)
+        self._reasons.hide()
+        theme.set_role(self._reasons, "muted")
         column = QVBoxLayout()
         column.setSpacing(4)
         column.addLayout(line)
         column.addWidget(self.memory_bar)
+        column.addWidget(self._reasons)
         return column
 
     def _connect(self) -> None:
@@ -168,6 +174,7 @@ class ModelTab(QWidget):
         self._original = preset.config if preset else config
         self.preset_list.select(config.name)
         self.form.set_config(config, original=self._original)
+        self.explain("")
         self._show_config()
 
     def apply_changes(self, changes: Mapping[str, Any]) -> None:
@@ -209,6 +216,11 @@ class ModelTab(QWidget):
         self.reset_all_button.setEnabled(enabled)
         self._show_config()
 
+    def explain(self, reasons: str) -> None:
+        """Why the settings are what they are now; gone with the next change."""
+        self._reasons.setText(reasons)
+        self._reasons.setVisible(bool(reasons))
+
     def _on_chosen(self, name: str) -> None:
         self._original = self._presets[name].config
         self._take_over(self._original)
@@ -220,6 +232,7 @@ class ModelTab(QWidget):
             self.config_changed.emit(config)
 
     def _on_form_changed(self, config: Config) -> None:
+        self.explain("")
         self._show_config()
         self.config_changed.emit(config)
 
@@ -281,8 +294,7 @@ class ModelTab(QWidget):
                 f"{format.count(steps)} steps of {format.count(tokens)} tokens"]
         epochs = self.epochs()
         if epochs is not None:
-            times = f"{epochs:.1f}" if epochs < 100 else format.count(epochs)
-            said.append(f"reads your text {times} times")
+            said.append(f"reads your text {format.times(epochs)}")
         # the preset's speed says nothing about another shape or batch
         if config.name in self._seconds_per_step and self._same_work(config):
             said.append(f"about {format.duration(self._seconds_per_step[config.name] * steps)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from atlas_core import config as settings
 from atlas_core import memory, presets
 from atlas_core.cli import main
 from atlas_core.config import Config
+from atlas_core.training import measure
+from tests import tiny
 
 
 def events(capsys: pytest.CaptureFixture[str], *argv: str) -> list[dict[str, Any]]:
@@ -82,3 +85,38 @@ def test_an_estimate_for_people_names_every_item_and_a_verdict(capsys: pytest.Ca
 def test_an_estimate_follows_changed_settings(capsys: pytest.CaptureFixture[str]) -> None:
     one, two = (events(capsys, "estimate", "--preset", "nano", "--set", f"model.num_layers={n}")[0] for n in (1, 2))
     assert two["parameters"] - one["parameters"] == memory.block_parameters(presets.find("NANO").config.model)
+
+
+def test_a_measured_estimate_tells_the_time_and_is_remembered(
+        capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, dataset: Path, tmp_path: Path) -> None:
+    monkeypatch.setattr(measure, "ENOUGH_SECONDS", 0.0)
+    config = tmp_path / "tiny.yaml"
+    tiny.config().save(config)
+    argv = ("estimate", "--config", str(config), "--data", str(dataset))
+    assert events(capsys, *argv)[0]["time"] is None
+    *_, measured, _ = events(capsys, *argv, "--measure")
+    time = measured["time"]
+    assert time["low_s"] <= time["total_s"] <= time["high_s"]
+    assert time["energy_wh"] is None
+    assert measured["epochs"] > 0
+    assert events(capsys, *argv)[0]["time"] == time
+    assert main([*argv]) == 0
+    said = capsys.readouterr().out
+    for part in ("It takes about", "training", "validation", "checkpoints", "samples", "tokens/s", "times the text"):
+        assert part in said
+    assert "draws about" not in said
+
+
+def test_measuring_what_does_not_fit_is_refused_with_the_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["estimate", "--preset", "nano", "--set", "training.batch_size=65536", "--set", "model.max_seq_len=65536"]
+    assert main([*argv, "--measure"]) == 1
+    assert "Add --fit" in capsys.readouterr().err
+
+
+def test_an_estimate_that_was_made_to_fit_says_what_was_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    notice, fitted, _ = events(capsys, "estimate", "--preset", "small", "--device-memory", "8GiB", "--fit")
+    assert "a step still learns from" in notice["message"]
+    assert fitted["fits"] == "fits"
+    assert fitted["tokens_per_step"] == presets.find("SMALL").config.tokens_per_step
+    same, *_ = events(capsys, "estimate", "--preset", "nano", "--device-memory", "8GiB", "--fit")
+    assert same["message"] == "NANO fits as it is."

@@ -75,23 +75,6 @@ def test_verdicts() -> None:
     assert memory.verdict(101, 100) == "too big"
 
 
-def test_fitting_keeps_the_tokens_per_step() -> None:
-    config = presets.find("DEFAULT").config
-    fitted = memory.fit(config, 12 * memory.GIB, device="cuda", precision="bf16")
-    assert fitted.tokens_per_step == config.tokens_per_step
-    total = memory.estimate(fitted, device="cuda", precision="bf16").total_bytes
-    assert memory.verdict(total, 12 * memory.GIB) == "fits"
-
-
-def test_fitting_leaves_alone_what_fits_already() -> None:
-    config = presets.find("NANO").config
-    assert memory.fit(config, 8 * memory.GIB) == config
-
-
-def test_fitting_the_impossible_ends() -> None:
-    assert memory.fit(presets.find("LARGE").config, 2**20).training.gradient_checkpointing
-
-
 def test_a_checkpoint_is_as_large_as_computed() -> None:
     model = presets.find("NANO").config.model
     assert memory.checkpoint_bytes(model) == pytest.approx(16_144_351, rel=0.02)  # one that was written

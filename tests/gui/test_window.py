@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
-from PySide6.QtWidgets import QApplication, QComboBox, QDialog, QPushButton, QWidget
+from PySide6.QtWidgets import QApplication, QComboBox, QDialog, QLabel, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
 from atlas_core import jobs, presets, runs
@@ -333,13 +333,16 @@ def test_own_settings_are_kept_as_a_preset_and_chosen(window: MainWindow) -> Non
 
 def test_the_machine_fits_a_preset_that_is_too_big(window: MainWindow) -> None:
     session = window.session
-    window.model_tab.set_config(presets.find("SMALL").config)
-    window.model_tab.config_changed.emit(window.model_tab.config())
-    session.machine = session.machine._replace(total_bytes=4 * 2**30)
+    window.model_tab.set_config(presets.find("MICRO").config)
+    window.model_tab.apply_changes({"training.batch_size": 2**16})
     before = session.config
     window.model_tab.fit_requested.emit()
     assert session.config.tokens_per_step == before.tokens_per_step
     assert session.memory_bytes(session.config) < session.memory_bytes(before)
+    reasons = window.findChild(QLabel, "fitReasons")
+    assert f"{session.config.training.batch_size} windows are computed at once instead of 65536" in reasons.text()
+    window.model_tab.apply_changes({"training.batch_size": 4})
+    assert not reasons.text()
 
 
 def test_without_text_training_waits_and_says_what_is_missing(window: MainWindow) -> None:

@@ -1,0 +1,73 @@
+"""Makes a configuration fit into memory and says what was changed and why. A step learns from as much as before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from atlas_core import memory
+from atlas_core.config import Config
+from atlas_core.format import count, size
+
+# What saves memory beside smaller batches, in the order of what it costs, each on top of those before it.
+SAVERS: tuple[tuple[str, Any, str], ...] = (
+    ("training.gradient_checkpointing", True,
+     "Smaller batches alone do not suffice, so activations are computed twice, which takes up to a third more time."),
+)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A configuration and why it is not the one that was asked for, in sentences; none of them, no change."""
+
+    config: Config
+    reasons: tuple[str, ...]
+
+
+def fit(config: Config, available_bytes: int, *, device: str = "cpu", precision: str = "fp32") -> Fitted:
+    """`config` if it fits, else the fastest that does: the largest whole share of the batch, as many more of them.
+
+    Only where even single windows are too much, `SAVERS` are taken. Returns the smallest there is if nothing fits,
+    and says so.
+    """
+    def needed_bytes(candidate: Config) -> int:
+        return memory.estimate(candidate, device=device, precision=precision).total_bytes
+
+    for candidate in _ever_smaller(config):
+        verdict = memory.verdict(needed_bytes(candidate), available_bytes)
+        if verdict == "fits":
+            break
+    reasons = _reasons(config, candidate)
+    if reasons:
+        here = f"{config.name} as it is needs {size(needed_bytes(config))}; there are {size(available_bytes)}."
+        reasons = (here, *reasons)
+    if verdict == "too big":
+        reasons = (*reasons, f"At least {size(needed_bytes(candidate))} are needed: choose a smaller preset.")
+    return Fitted(candidate, reasons)
+
+
+def _ever_smaller(config: Config) -> Iterator[Config]:
+    """Candidates from the fastest to the smallest; the first is `config` itself."""
+    batch = config.training.batch_size
+    per_step = batch * config.training.gradient_accumulation_steps
+    shares = [share for share in range(batch, 0, -1) if batch % share == 0]
+    changes: dict[str, Any] = {}
+    for saver in (None, *SAVERS):
+        if saver:
+            changes[saver[0]] = saver[1]
+        for share in shares:
+            yield config.replace({**changes, "training.batch_size": share,
+                                  "training.gradient_accumulation_steps": per_step // share})
+
+
+def _reasons(before: Config, after: Config) -> tuple[str, ...]:
+    old, new = before.training, after.training
+    said = []
+    if new.batch_size != old.batch_size:
+        windows = "1 window is" if new.batch_size == 1 else f"{new.batch_size} windows are"
+        said.append(f"So {windows} computed at once instead of {old.batch_size}, and {new.gradient_accumulation_steps} "
+                    f"such batches are added up instead of {old.gradient_accumulation_steps}: a step still learns from "
+                    f"{count(after.tokens_per_step)} tokens.")
+    said += [why for key, value, why in SAVERS if after.get(key) == value != before.get(key)]
+    return tuple(said)
