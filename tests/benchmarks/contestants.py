@@ -24,10 +24,9 @@ def atlas(config: Config, dataset: Path) -> Step:
     """The trainer of this program, as it runs."""
     from atlas_core.control import Control
     from atlas_core.text.dataset import Dataset
-    from atlas_core.training.trainer import Trainer, settle
+    from atlas_core.training.trainer import Trainer
 
-    data = Dataset.open(dataset)
-    return Trainer(settle(config, data), data, Path("no-run"), Control())._step
+    return Trainer(config, Dataset.open(dataset), Path("no-run"), Control())._step
 
 
 def transformers(config: Config, dataset: Path) -> Step:
@@ -62,7 +61,7 @@ def _transformers(config: Config, dataset: Path, options: dict[str, Any],
     use_threads(config.hardware.threads)
     torch.manual_seed(t.seed)
     model = GPT2LMHeadModel(GPT2Config(
-        vocab_size=data.tokenizer.n_vocab, n_positions=m.max_seq_len, n_embd=m.hidden_size, n_layer=m.num_layers,
+        vocab_size=m.vocab_size, n_positions=m.max_seq_len, n_embd=m.hidden_size, n_layer=m.num_layers,
         n_head=m.num_heads, n_inner=int(m.hidden_size * m.mlp_ratio),
         resid_pdrop=m.dropout, embd_pdrop=m.dropout, attn_pdrop=m.attention_dropout,
         bos_token_id=data.tokenizer.eos_id, eos_token_id=data.tokenizer.eos_id, **options,

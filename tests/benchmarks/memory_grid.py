@@ -33,6 +33,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "model.num_layers": (1, 2, 4, 8),
     "model.max_seq_len": (32, 64, 128, 256, 512),
     "model.num_heads": (2, 4, 8),
+    "model.num_kv_heads": (0, 2),
     "model.vocab_size": (1024, 4096, 16384, 50261),
     "model.dropout": (0.0, 0.0, 0.1),
     "model.tie_weights": (True, True, False),
@@ -48,14 +49,20 @@ TOKENIZER = {"tokenizer.name": "bpe:512"}  # below every vocabulary of the grid
 def grid() -> list[Config]:
     """The small presets, then `CASES` mixtures of everything that costs memory."""
     chance = random.Random(SEED)
-    columns = {}
+    mixtures: list[dict[str, Any]] = [{} for _ in range(CASES)]
     for key, values in CHOICES.items():
         column = [values[i % len(values)] for i in range(CASES)]
         chance.shuffle(column)
-        columns[key] = column
-    mixtures = [Config().replace({**TOKENIZER, **{key: columns[key][i] for key in columns}}) for i in range(CASES)]
+        for mixture, value in zip(mixtures, column, strict=True):
+            mixture[key] = value
     small = [presets.find(name).config.replace(TOKENIZER) for name in ("NANO", "MICRO", "TINY")]
-    return [*small, *mixtures]
+    return [*small, *(Config().replace({**TOKENIZER, **_of_its_family(mixture)}) for mixture in mixtures)]
+
+
+def _of_its_family(mixture: dict[str, Any]) -> dict[str, Any]:
+    """Without the settings that are for another family of networks."""
+    return {key: value for key, value in mixture.items()
+            if settings.settings()[key].family in ("", mixture["model.family"])}
 
 
 def rows(home: Path, effort: Effort) -> Iterator[Row]:
@@ -95,7 +102,8 @@ def process_peak_bytes(config: Config, folder: Path) -> int:
 def describe(config: Config) -> str:
     """What a case is, short enough for a line."""
     m, t = config.model, config.training
-    marks = [m.family, t.optimizer_type, t.precision, *(["dropout"] if m.dropout else []),
+    shared = [f"{m.kv_heads} of {m.num_heads} heads"] if m.kv_heads < m.num_heads else []
+    marks = [m.family, *shared, t.optimizer_type, t.precision, *(["dropout"] if m.dropout else []),
              *(["checkpointing"] if t.gradient_checkpointing else []), *([] if m.tie_weights else ["untied"])]
     return (f"{m.num_layers} x {m.hidden_size}, {t.batch_size} x {m.max_seq_len}, "
             f"{people.short_count(m.vocab_size)} tokens, {' '.join(marks)}")

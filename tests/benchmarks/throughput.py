@@ -15,6 +15,8 @@ from tests.benchmarks.section import Column, Effort, Row, Section
 
 CONTESTANTS = ("atlas", "transformers", "transformers_best")
 
+# What makes the work the same for all.
+EQUAL = {"model.family": "gpt2", "model.num_kv_heads": 0, "model.dropout": 0.0, "training.optimizer_type": "adamw"}
 # The shapes are the presets'. Batches are what one pass computes at once; SMALL's 24 x 1 024 would take minutes.
 CHANGES: dict[str, dict[str, Any]] = {
     "NANO": {},
@@ -25,8 +27,8 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 def contest_config(preset: str) -> Config:
-    """A preset as every contestant can train it: without dropout, in a batch of at most a few seconds."""
-    return presets.find(preset).config.replace({"model.dropout": 0.0, **CHANGES[preset]})
+    """A preset as every contestant can train it, in a batch of at most a few seconds."""
+    return presets.find(preset).config.replace({**EQUAL, **CHANGES[preset]})
 
 
 def shape(config: Config) -> str:
