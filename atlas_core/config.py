@@ -47,7 +47,7 @@ class Model:
     """The shape of the network."""
 
     family: str = setting("gpt2", "Plan of the network: gpt2, the classic with learned positions, or llama, the newer "
-                          "one with rotary positions and gated inner layers.",
+                          "one with rotary positions and gated inner layers. llama.cpp opens both.",
                           choices=("gpt2", "llama"))
     vocab_size: int = setting(50261, "Rows of the embedding. The dataset's tokenizer has the last word.",
                               unit="tokens", low=8, high=2**24, advanced=True)

@@ -1,13 +1,13 @@
-"""A model as a GGUF file that llama.cpp, Ollama and LM Studio open: architecture "gpt2".
+"""A model as a GGUF file that llama.cpp, Ollama and LM Studio open: architecture "gpt2" or "llama", as its family.
 
-The keys and names are those of llama.cpp's `gpt2` loader; the `gguf` package knows the file format. Whether
+The keys and names are those of llama.cpp's loaders of that name; the `gguf` package knows the file format. Whether
 the file is right is judged elsewhere: `verify.py`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +17,13 @@ import torch
 from gguf import GGMLQuantizationType, LlamaFileType
 
 from atlas_core import memory
-from atlas_core.config import Config
+from atlas_core.config import Config, Model
 from atlas_core.errors import ExportError
 from atlas_core.events import Progress
 from atlas_core.export import vocabulary
-from atlas_core.model.gpt import NORM_EPSILON, AtlasLM
+from atlas_core.model.gpt import NORM_EPSILON, ROPE_BASE, AtlasLM
 from atlas_core.text.tokenizer import AtlasTokenizer
 
-ARCHITECTURE = "gpt2"
 TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
 
 _OUTER = {
@@ -39,6 +38,7 @@ _IN_BLOCK = {
     "attention.qkv": "attn_qkv",
     "attention.output": "attn_output",
     "mlp_norm": "ffn_norm",
+    "mlp.gate": "ffn_gate",
     "mlp.up": "ffn_up",
     "mlp.down": "ffn_down",
 }
@@ -46,11 +46,16 @@ _IN_BLOCK = {
 
 @dataclass(frozen=True)
 class Planned:
-    """One tensor of the file: the name llama.cpp knows it by, our name for it, and its number format."""
+    """One tensor of the file: the name llama.cpp knows it by, our name for it, which of its rows, its number format."""
 
     name: str
     source: str
+    rows: slice
     type: GGMLQuantizationType
+
+    def of(self, state: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The numbers, from the model's state dict."""
+        return state[self.source][self.rows]
 
 
 def plan(model: AtlasLM, type: str) -> tuple[Planned, ...]:
@@ -63,9 +68,10 @@ def plan(model: AtlasLM, type: str) -> tuple[Planned, ...]:
     """
     _check(model, type)
     wanted = GGMLQuantizationType[type.upper()]
-    return tuple(Planned(_gguf_name(source), source, _type_of(source, tensor, wanted))
+    return tuple(Planned(name, source, rows, _type_of(source, tensor, wanted))
                  for source, tensor in model.state_dict().items()
-                 if not (source == "head.weight" and model.config.tie_weights))
+                 if not (source == "head.weight" and model.config.tie_weights)
+                 for name, rows in _places(source, model.config))
 
 
 def write_gguf(model: AtlasLM, tokenizer: AtlasTokenizer, config: Config, to: Path,
@@ -77,19 +83,19 @@ def write_gguf(model: AtlasLM, tokenizer: AtlasTokenizer, config: Config, to: Pa
     """
     planned = plan(model, type)
     words = vocabulary.build(tokenizer, rows=model.config.vocab_size)
-    writer = gguf.GGUFWriter(None, ARCHITECTURE)
+    writer = gguf.GGUFWriter(None, model.config.family)
     _add_shape(writer, model, type)
     _add_names(writer, config, name)
     _add_vocabulary(writer, tokenizer, words, add_bos=config.tokenizer.add_bos)
     state = model.state_dict()
     for tensor in planned:
-        _announce(writer, tensor, tuple(state[tensor.source].shape))
+        _announce(writer, tensor, tuple(tensor.of(state).shape))
     try:
         writer.write_header_to_file(to)
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for done, tensor in enumerate(planned, 1):
-            writer.write_tensor_data(_checked(state[tensor.source], tensor))
+            writer.write_tensor_data(_checked(tensor.of(state), tensor))
             yield Progress(done, len(planned), "tensors", "Writing")
         for file in writer.fout or ():
             file.flush()
@@ -119,7 +125,7 @@ def file_bytes(model: AtlasLM, type: str) -> int:
     total = 0
     for tensor in plan(model, type):
         block, block_bytes = gguf.GGML_QUANT_SIZES[tensor.type]
-        total += state[tensor.source].numel() // block * block_bytes
+        total += tensor.of(state).numel() // block * block_bytes
     return total
 
 
@@ -128,23 +134,31 @@ def _check(model: AtlasLM, type: str) -> None:
         raise ExportError(f"'{type}' is not a type of GGUF file that can be written.",
                           f"Choose one of {', '.join(TYPES)}.")
     activation = model.config.activation
-    if activation != "gelu":
+    if activation != "gelu" and not model.config.is_llama:
         raise ExportError(f"llama.cpp's gpt2 architecture computes GELU, but this model was trained with {activation}: "
                           "as a GGUF file it would say something else.",
                           "Train with model.activation=gelu, or keep using the checkpoint here.")
 
 
-def _gguf_name(source: str) -> str:
-    """llama.cpp's name for a tensor of the state dict. Raises `ExportError` for one it has no place for."""
+def _places(source: str, c: Model) -> list[tuple[str, slice]]:
+    """llama.cpp's name for a tensor of the state dict and its rows; several where it wants one of ours in parts.
+
+    Its `gpt2` takes queries, keys and values joined as ours are, its `llama` wants three tensors. It rotates
+    neighbouring values as we do, so no row changes its place. Raises `ExportError` for a tensor without a place.
+    """
     if source in _OUTER:
-        return _OUTER[source]
+        return [(_OUTER[source], slice(None))]
     head, _, rest = source.partition(".")
     layer, _, inner = rest.partition(".")
     module, _, kind = inner.rpartition(".")
     if head != "blocks" or module not in _IN_BLOCK or kind not in ("weight", "bias"):
-        raise ExportError(f"llama.cpp's gpt2 architecture has no place for the tensor '{source}'.",
+        raise ExportError(f"llama.cpp's {c.family} architecture has no place for the tensor '{source}'.",
                           "The model has a shape that this version cannot export.")
-    return f"blk.{layer}.{_IN_BLOCK[module]}.{kind}"
+    if module == "attention.qkv" and c.is_llama:
+        q, kv = c.num_heads * c.head_size, c.kv_heads * c.head_size
+        parts = {"q": slice(0, q), "k": slice(q, q + kv), "v": slice(q + kv, q + 2 * kv)}
+        return [(f"blk.{layer}.attn_{part}.{kind}", rows) for part, rows in parts.items()]
+    return [(f"blk.{layer}.{_IN_BLOCK[module]}.{kind}", slice(None))]
 
 
 def _type_of(source: str, tensor: torch.Tensor, wanted: GGMLQuantizationType) -> GGMLQuantizationType:
@@ -161,7 +175,13 @@ def _add_shape(writer: gguf.GGUFWriter, model: AtlasLM, type: str) -> None:
     writer.add_block_count(c.num_layers)
     writer.add_feed_forward_length(memory.inner_size(c))
     writer.add_head_count(c.num_heads)
-    writer.add_layer_norm_eps(NORM_EPSILON)
+    if c.is_llama:
+        writer.add_head_count_kv(c.kv_heads)
+        writer.add_layer_norm_rms_eps(NORM_EPSILON)
+        writer.add_rope_dimension_count(c.head_size)
+        writer.add_rope_freq_base(ROPE_BASE)
+    else:
+        writer.add_layer_norm_eps(NORM_EPSILON)
     writer.add_vocab_size(c.vocab_size)
     writer.add_file_type(LlamaFileType[("ALL_" if type == "f32" else "MOSTLY_") + type.upper()])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)

@@ -21,7 +21,7 @@ from atlas_core.events import Progress
 from atlas_core.export import vocabulary
 from atlas_core.export.gguf import encode, plan
 from atlas_core.export.llama import TIMEOUT_SECONDS, LlamaUnavailable, llama_greedy
-from atlas_core.model.gpt import NORM_EPSILON, AtlasLM
+from atlas_core.model.gpt import NORM_EPSILON, ROPE_BASE, AtlasLM
 from atlas_core.text.tokenizer import AtlasTokenizer
 
 LLAMA_TOKENS = 32  # length of the text that llama.cpp continues
@@ -80,7 +80,7 @@ def _compare_tensors(reader: GGUFReader, model: AtlasLM, type: str) -> Generator
     if found.keys() != {tensor.name for tensor in planned}:
         raise _failed("it does not hold the model's tensors")
     for done, wanted in enumerate(planned, 1):
-        tensor, source = found[wanted.name], state[wanted.source]
+        tensor, source = found[wanted.name], wanted.of(state)
         shape = tuple(reversed([int(size) for size in tensor.shape]))  # GGUF counts from the innermost
         if tensor.tensor_type != wanted.type or shape != tuple(source.shape) or not _equal(tensor, source):
             raise _failed(f"the tensor {wanted.name} is not the model's")
@@ -109,14 +109,25 @@ def _as_f16(planned: Iterable[Any], type: str) -> str:
 
 def _compare_settings(reader: GGUFReader, model: AtlasLM, tokenizer: AtlasTokenizer, config: Config) -> str:
     c = model.config
+    epsilon = float(np.float32(NORM_EPSILON))
+    of_the_family = {
+        "attention.head_count_kv": c.kv_heads,
+        "attention.layer_norm_rms_epsilon": epsilon,
+        "rope.dimension_count": c.head_size,
+        "rope.freq_base": ROPE_BASE,
+    } if c.is_llama else {"attention.layer_norm_epsilon": epsilon}
+    shape = {
+        "context_length": c.max_seq_len,
+        "embedding_length": c.hidden_size,
+        "block_count": c.num_layers,
+        "feed_forward_length": memory.inner_size(c),
+        "attention.head_count": c.num_heads,
+        "vocab_size": c.vocab_size,
+        **of_the_family,
+    }
     wanted = {
-        "general.architecture": "gpt2",
-        "gpt2.context_length": c.max_seq_len,
-        "gpt2.embedding_length": c.hidden_size,
-        "gpt2.block_count": c.num_layers,
-        "gpt2.feed_forward_length": memory.inner_size(c),
-        "gpt2.attention.head_count": c.num_heads,
-        "gpt2.attention.layer_norm_epsilon": float(np.float32(NORM_EPSILON)),
+        "general.architecture": c.family,
+        **{f"{c.family}.{key}": value for key, value in shape.items()},
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "gpt-2",
         "tokenizer.ggml.bos_token_id": tokenizer.bos_id,

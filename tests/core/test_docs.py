@@ -215,22 +215,24 @@ def test_the_file_formats_name_everything_that_is_written(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> GGUFReader:
-    """A GGUF file of a model that has every tensor there can be."""
-    to = tmp_path_factory.mktemp("docs") / "tiny.gguf"
-    list(gguf.write_gguf(lively_model(tie_weights=False), small_vocabulary(), config.Config(), to))
-    return GGUFReader(to)
+def exported(tmp_path_factory: pytest.TempPathFactory) -> list[GGUFReader]:
+    """GGUF files of models that together have every tensor there can be."""
+    files = []
+    for family in ("gpt2", "llama"):
+        files.append(tmp_path_factory.mktemp("docs") / f"{family}.gguf")
+        model = lively_model(tie_weights=False, family=family)
+        list(gguf.write_gguf(model, small_vocabulary(), config.Config(), files[-1]))
+    return [GGUFReader(file) for file in files]
 
 
-def test_the_file_formats_name_every_key_of_an_export_and_no_other(exported: GGUFReader) -> None:
-    written = {key for key in exported.fields if not key.startswith("GGUF.")}  # the reader's own
-    assert set(re.findall(r"`((?:general|gpt2|tokenizer\.ggml)\.[a-z_.]+)`", read(FORMATS))) == written
+def test_the_file_formats_name_every_key_of_an_export_and_no_other(exported: list[GGUFReader]) -> None:
+    written = {key for file in exported for key in file.fields if not key.startswith("GGUF.")}  # the reader's own
+    assert set(re.findall(r"`((?:general|gpt2|llama|tokenizer\.ggml)\.[a-z_.]+)`", read(FORMATS))) == written
 
 
-def test_the_file_formats_name_every_tensor_of_an_export_and_no_other(exported: GGUFReader) -> None:
-    kinds = {re.sub(r"^blk\.\d+\.(\w+)\..*", r"blk.N.\1", tensor.name) for tensor in exported.tensors}
+def test_the_file_formats_name_every_tensor_of_an_export_and_no_other(exported: list[GGUFReader]) -> None:
+    kinds = {re.sub(r"^blk\.\d+\.(\w+)\..*", r"blk.N.\1", tensor.name) for file in exported for tensor in file.tensors}
     assert set(re.findall(r"`((?:blk|output|output_norm|token_embd|position_embd)\.[\w.]+)`", read(FORMATS))) == kinds
-
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from atlas_core.events import Exported, Progress
 from atlas_core.export import exporter, gguf, verify
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.text.tokenizer import AtlasTokenizer
-from tests.core.tiny_model import lively_model, small_vocabulary
+from tests.core.tiny_model import SHAPES, lively_model, small_vocabulary
 
 
 class Trained(NamedTuple):
@@ -48,11 +48,12 @@ def proof(what: Trained, path: Path, type: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("type", gguf.TYPES)
-def test_every_type_passes_its_proof(tmp_path: Path, type: str, tied: bool) -> None:
-    what, path = trained(tie_weights=tied), tmp_path / "model.gguf"
+def test_every_type_passes_its_proof(tmp_path: Path, type: str, shape: str, tied: bool) -> None:
+    what, path = trained(tie_weights=tied, **SHAPES[shape]), tmp_path / "model.gguf"
     export(what, path, type=type)
-    tensors = 2 + 2 * 12 + 2 + (not tied)
+    tensors = (2 + 2 * 12 + 2 if shape == "gpt2" else 1 + 2 * 9 + 1) + (not tied)
     assert proof(what, path, type)[0] == f"reopened: {tensors} tensors equal"
 
 
@@ -87,6 +88,20 @@ def test_names_shapes_and_types_are_what_llama_cpp_wants(tmp_path: Path) -> None
     }
 
 
+def test_names_shapes_and_types_of_a_llama_are_what_llama_cpp_wants(tmp_path: Path) -> None:
+    what, path = trained(num_layers=1, family="llama", num_kv_heads=1), tmp_path / "model.gguf"
+    export(what, path, type="q8_0")
+    found = {t.name: (tuple(map(int, t.shape)), t.tensor_type.name) for t in GGUFReader(path).tensors}
+    assert found == {  # heads of 8, inner layer of 32 x 4 x 2 / 3, rounded up to 96
+        "token_embd.weight": ((32, 300), "Q8_0"), "blk.0.attn_norm.weight": ((32,), "F32"),
+        "blk.0.attn_q.weight": ((32, 32), "Q8_0"), "blk.0.attn_k.weight": ((32, 8), "Q8_0"),
+        "blk.0.attn_v.weight": ((32, 8), "Q8_0"), "blk.0.attn_output.weight": ((32, 32), "Q8_0"),
+        "blk.0.ffn_norm.weight": ((32,), "F32"), "blk.0.ffn_gate.weight": ((32, 96), "Q8_0"),
+        "blk.0.ffn_up.weight": ((32, 96), "Q8_0"), "blk.0.ffn_down.weight": ((96, 32), "Q8_0"),
+        "output_norm.weight": ((32,), "F32"),
+    }
+
+
 def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     what = trained()
     export(what, tmp_path / "named.gguf", type="f16", name="My own model")
@@ -113,9 +128,10 @@ def test_rows_that_do_not_fill_blocks_become_f16_and_it_is_said(tmp_path: Path) 
     assert "(7 of them in f16: q4_0 needs rows of whole blocks of 32)" in proof(what, path, "q4_0")[0]
 
 
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("type", gguf.TYPES)
-def test_the_size_is_known_before_writing(tmp_path: Path, type: str) -> None:
-    what = trained()
+def test_the_size_is_known_before_writing(tmp_path: Path, type: str, shape: str) -> None:
+    what = trained(**SHAPES[shape])
     export(what, tmp_path / "model.gguf", type=type)
     size = (tmp_path / "model.gguf").stat().st_size
     assert 0 < size - gguf.file_bytes(what.model, type) < 20_000  # names, vocabulary, padding
@@ -169,9 +185,10 @@ def flip_one_bit(path: Path, at: int) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("type", ["f32", "f16", "q4_0"])
-def test_one_wrong_bit_in_any_tensor_fails_the_proof(tmp_path: Path, type: str) -> None:
-    what, path = trained(num_layers=1), tmp_path / "model.gguf"
+def test_one_wrong_bit_in_any_tensor_fails_the_proof(tmp_path: Path, type: str, shape: str) -> None:
+    what, path = trained(num_layers=1, **SHAPES[shape]), tmp_path / "model.gguf"
     export(what, path, type=type)
     for tensor in [(t.name, int(t.data_offset), int(t.n_bytes)) for t in GGUFReader(path).tensors]:
         name, offset, size = tensor

@@ -11,7 +11,7 @@ from atlas_core.events import Generated, TextPiece
 from atlas_core.generation import generator
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.text.tokenizer import AtlasTokenizer, gpt2
-from tests.core.tiny_model import TEXT, lively_model, small_vocabulary
+from tests.core.tiny_model import SHAPES, TEXT, lively_model, small_vocabulary
 
 GREEDY = Sampling(temperature=0.0, max_new_tokens=24, stop_at_eos=False)
 WARM = Sampling(temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=24, stop_at_eos=False)
@@ -22,9 +22,9 @@ def tokenizer() -> AtlasTokenizer:
     return small_vocabulary()
 
 
-@pytest.fixture(scope="module")
-def model(tokenizer: AtlasTokenizer) -> AtlasLM:
-    return lively_model(vocab_size=tokenizer.n_vocab)
+@pytest.fixture(scope="module", params=["gpt2", "llama, grouped"])
+def model(tokenizer: AtlasTokenizer, request: pytest.FixtureRequest) -> AtlasLM:
+    return lively_model(vocab_size=tokenizer.n_vocab, **SHAPES[request.param])
 
 
 def texts(model: AtlasLM, tokenizer: AtlasTokenizer, prompts: list[str], settings: Sampling) -> list[Generated]:

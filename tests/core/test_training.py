@@ -122,18 +122,21 @@ def test_epochs_end_with_a_summary_a_validation_and_a_checkpoint(dataset: Path, 
 # ---- resume ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stop_at", [1, 5, 7])
-def test_resume_continues_the_same_losses_and_weights(dataset: Path, tmp_path: Path, stop_at: int) -> None:
-    whole = train(dataset, tmp_path / "whole")
+@pytest.mark.parametrize(("stop_at", "family"), [(1, "gpt2"), (5, "gpt2"), (7, "gpt2"), (5, "llama")])
+def test_resume_continues_the_same_losses_and_weights(
+    dataset: Path, tmp_path: Path, stop_at: int, family: str
+) -> None:
+    config = tiny.config(model__family=family)
+    whole = train(dataset, tmp_path / "whole", config)
     control, events = Control(), []
-    for event in jobs.train(tiny.config(), dataset, tmp_path / "run", control):
+    for event in jobs.train(config, dataset, tmp_path / "run", control):
         events.append(event)
         if isinstance(event, StepDone) and event.step == stop_at:
             control.stop()
     assert isinstance(events[-1], Finished) and events[-1].reason == "stopped"
     last = runs.newest(tmp_path / "run")
     assert last is not None and last.step == stop_at
-    rest = train(dataset, tmp_path / "run", resume=last.path)
+    rest = train(dataset, tmp_path / "run", config, resume=last.path)
     assert losses(events) + losses(rest) == losses(whole)
     end = "checkpoints/atlas_step_12.pt"
     one, other = weights_of(tmp_path / "whole" / end), weights_of(tmp_path / "run" / end)

@@ -82,12 +82,18 @@ def killed(folder: Path) -> Path:
     return _train(folder, run)
 
 
+@pytest.fixture(scope="module")
+def llama(folder: Path) -> Path:
+    """A run of the other family, with shared keys and values."""
+    return _train(folder, folder / "llama", "--set", "model.family=llama", "--set", "model.num_kv_heads=2")
+
+
 def _where(folder: Path, run: Path) -> list[str]:
     return ["--config", str(folder / "config.yaml"), "--data", str(folder / "dataset"), "--out", str(run)]
 
 
-def _train(folder: Path, run: Path) -> Path:
-    events = run_atlas("train", *_where(folder, run), "--resume", "auto")
+def _train(folder: Path, run: Path, *more: str) -> Path:
+    events = run_atlas("train", *_where(folder, run), "--resume", "auto", *more)
     assert events[-1]["event"] == "finished" and events[-1]["reason"] == "done"
     return run
 
@@ -103,11 +109,15 @@ def test_a_killed_run_ends_with_the_same_weights(whole: Path, killed: Path) -> N
 
 
 @pytest.mark.skipif(not llama_installed(), reason="llama.cpp comes with the extra [verify]")
-def test_the_export_opens_in_llama_cpp_and_says_what_the_model_says(killed: Path, folder: Path) -> None:
-    to = folder / "model.gguf"
-    exported = run_atlas("export", str(killed), "--to", str(to), "--type", "f32")[-2]
+@pytest.mark.parametrize("run_name", ["killed", "llama"])
+def test_the_export_opens_in_llama_cpp_and_says_what_the_model_says(
+    run_name: str, folder: Path, request: pytest.FixtureRequest
+) -> None:
+    run: Path = request.getfixturevalue(run_name)
+    to = folder / f"{run_name}.gguf"
+    exported = run_atlas("export", str(run), "--to", str(to), "--type", "f32")[-2]
     assert exported["event"] == "exported" and exported["verified"]
-    loaded = checkpoint.load_model(runs.resolve(killed))
+    loaded = checkpoint.load_model(runs.resolve(run))
     texts = ["the king and queen", "sweet sorrow,\nmy lord: ", "Ünïcode, “quotes”, 漢字 and <|endoftext|>"]
     assert llama_tokenize(to, texts) == [loaded.tokenizer.encode(text) for text in texts]
 
