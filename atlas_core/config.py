@@ -141,6 +141,10 @@ class Training:
     beta2: float = setting(0.95, "AdamW: memory of the squared gradient.", low=0.0, high=0.99999, advanced=True)
     max_grad_norm: float = setting(1.0, "Longer gradients are shortened to this; 0 turns it off.",
                                    low=0.0, high=1e6, advanced=True)
+    early_stopping_patience: int = setting(0, "End the run after this many validations in a row without a gain; "
+                                           "0 turns it off.", unit="validations", low=0, high=10**6, advanced=True)
+    early_stopping_min_gain: float = setting(0.0, "How much lower a validation loss must be to count as a gain.",
+                                             unit="nats a token", low=0.0, high=10.0, advanced=True)
     gradient_checkpointing: bool = setting(False, "Compute activations twice to save memory.")
     precision: str = setting("auto", "Number format of the arithmetic; auto takes what this machine is fastest with.",
                              choices=("auto", "fp32", "bf16", "fp16"))

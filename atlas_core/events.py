@@ -259,12 +259,18 @@ class Exported(Event):
 
 @dataclass(frozen=True)
 class Finished(Event):
-    """The last event of a job that went well. `reason`: "done", "stopped" or "interrupted"."""
+    """The last event of a job that went well. `reason`: "done", "early" (nothing more to gain), "stopped" or
+    "interrupted"."""
 
     event: ClassVar[str] = "finished"
     reason: str = "done"
     message: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the job came to its own end."""
+        return self.reason in ("done", "early")
 
 
 @dataclass(frozen=True)

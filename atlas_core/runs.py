@@ -17,7 +17,7 @@ from typing import Any
 from atlas_core import config as settings
 from atlas_core import paths
 from atlas_core.claim import is_claimed
-from atlas_core.config import Config
+from atlas_core.config import Config, Training
 from atlas_core.errors import CheckpointError, ConfigError
 
 CONFIG_FILE = "config.yaml"
@@ -46,6 +46,7 @@ class CheckpointInfo:
     saved_at: float
     max_steps: int
     parameters: int
+    stale_validations: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def read_sidecar(checkpoint: Path) -> CheckpointInfo | None:
     """What is known of a checkpoint, or None if it is not whole."""
     try:
         about: dict[str, Any] = json.loads(sidecar(checkpoint).read_text(encoding="utf-8"))
-        info = CheckpointInfo(path=checkpoint, **{name: about[name] for name in _SIDECAR_FIELDS})
+        info = CheckpointInfo(path=checkpoint, **{name: about[name] for name in _SIDECAR_FIELDS if name in about})
         return info if checkpoint.stat().st_size == info.bytes else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -134,7 +135,7 @@ def inspect(run: Path) -> RunInfo:
         path=run,
         name=run.name,
         preset=config.name,
-        state=_state(run, last, max_steps),
+        state=_state(run, last, config.training),
         step=last.step if last else 0,
         max_steps=max_steps,
         loss=last.loss if last else None,
@@ -147,12 +148,18 @@ def inspect(run: Path) -> RunInfo:
     )
 
 
-def _state(run: Path, last: CheckpointInfo | None, max_steps: int) -> str:
+def out_of_patience(stale_validations: int, t: Training) -> bool:
+    """Whether so many validations in a row without a gain end a run early (Prechelt 1998 compares such rules)."""
+    return 0 < t.early_stopping_patience <= stale_validations
+
+
+def _state(run: Path, last: CheckpointInfo | None, t: Training) -> str:
     if is_claimed(run):
         return "running"
     if last is None:
         return "empty"
-    return "done" if last.step >= max_steps else "interrupted"
+    done = last.step >= t.max_steps or out_of_patience(last.stale_validations, t)
+    return "done" if done else "interrupted"
 
 
 def _stats(run: Path) -> Iterator[os.stat_result]:

@@ -106,7 +106,7 @@ def _told(event: Event) -> str | None:
         case Notice():
             text = event.message
         case Finished():
-            text = "done" if event.reason == "done" else "stopped and saved"
+            text = event.message or ("done" if event.complete else "stopped and saved")
     return text
 
 

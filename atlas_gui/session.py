@@ -398,10 +398,10 @@ class Session(QObject):
         self.training_event.emit(event)
 
     def _tell_end(self, finished: Finished) -> None:
-        done = finished.reason == "done"
         step = finished.details.get("step", 0)
-        self.noticed.emit(f"Training is done after {step} steps. Talk to the model in the Playground, or export it."
-                          if done else f"Stopped and saved at step {step}. Resume whenever you like.", "good")
+        said = (f"Training is done after {step} steps. Talk to the model in the Playground, or export it."
+                if finished.complete else f"Stopped and saved at step {step}. Resume whenever you like.")
+        self.noticed.emit(finished.message or said, "good")
 
     def _on_training_failed(self, error: str, remedy: str, details: str) -> None:
         self.failed.emit(error, remedy, details)

@@ -59,7 +59,7 @@ class Show(ABC):
     @property
     def interrupted(self) -> bool:
         """Whether the command ended before its work was done."""
-        return self.finished is not None and self.finished.reason != "done"
+        return self.finished is not None and not self.finished.complete
 
     @contextmanager
     def part(self) -> Iterator[None]:

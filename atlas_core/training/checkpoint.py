@@ -33,7 +33,8 @@ KEYS = ("format", "config", "tokenizer", "model", "optimizer", "scaler", "progre
 class Progress:
     """Where a run stands. Everything random or ordered is a function of the seed and `step`, so this is all.
 
-    `epoch_loss` sums the losses of `epoch_steps` steps since the epoch began.
+    `epoch_loss` sums the losses of `epoch_steps` steps since the epoch began. `gained_val_loss` is the last validation
+    loss that was a gain, and `stale_validations` counts those since.
     """
 
     step: int = 0
@@ -44,6 +45,22 @@ class Progress:
     epoch_loss: float = 0.0
     epoch_steps: int = 0
     epoch_seconds: float = 0.0
+    gained_val_loss: float = float("inf")
+    stale_validations: int = 0
+
+    def validated(self, val_loss: float, *, min_gain: float) -> bool:
+        """Take in a validation; returns whether it was the best so far.
+
+        Whether it was a gain is another matter: a little better than the best may still be too little.
+        """
+        improved = val_loss < self.best_val_loss
+        self.val_loss = val_loss
+        self.best_val_loss = min(self.best_val_loss, val_loss)
+        if val_loss < self.gained_val_loss - min_gain:
+            self.gained_val_loss, self.stale_validations = val_loss, 0
+        else:
+            self.stale_validations += 1
+        return improved
 
 
 @dataclass(frozen=True)
@@ -90,6 +107,7 @@ def save(path: Path, state: dict[str, Any], *, kind: str, epoch: float, learning
         "sha256": digest,
         "saved_at": time.time(),
         "max_steps": state["config"]["training"]["max_steps"],
+        "stale_validations": progress.stale_validations,
         "parameters": parameters,
     }
     write_atomically(runs.sidecar(path), json.dumps(about, indent=2).encode())

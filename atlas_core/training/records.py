@@ -175,6 +175,8 @@ class TrainingLog:
 
     def _summary(self, event: Finished) -> None:
         d = event.details
+        if event.message:
+            self.line(event.message)
         self.line(f"FINISHED ({event.reason}) at step {d['step']}/{d['max_steps']}: loss {d['loss']:.4f}, "
                   f"best validation loss {d['best_val_loss']:.4f}, {d['tokens_seen']:,} tokens in "
                   f"{people.duration(d['seconds'])}")

@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from atlas_core import config as settings
+from atlas_core import format as people
 from atlas_core import history, runs
 from atlas_core.agenda import Agenda
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control, Wish
-from atlas_core.errors import AtlasError, CheckpointError, DeviceError, NumericsError
+from atlas_core.errors import AtlasError, CheckpointError, DataError, DeviceError, NumericsError
 from atlas_core.events import (
     CheckpointSaved,
     EpochDone,
@@ -64,6 +65,10 @@ class Trainer:
         self.threads = hardware.use_threads(config.hardware.threads)
         self.train_windows = Windows(dataset.tokens("train"), context=context, stride=config.data.stride, seed=t.seed)
         self.val_windows = validation_windows(dataset, "val", context) if "val" in dataset.meta.splits else None
+        if t.early_stopping_patience and self.val_windows is None:
+            raise DataError(f"training.early_stopping_patience ({t.early_stopping_patience}) needs text to validate on "
+                            "and this dataset keeps none aside.",
+                            "Set it to 0, or prepare the text again with data.val_fraction above 0.")
         torch.manual_seed(t.seed)
         self.model = AtlasLM(config.model, gradient_checkpointing=t.gradient_checkpointing).to(self.device)
         self.optimizer = build_optimizer(self.model, t)
@@ -90,12 +95,11 @@ class Trainer:
             raise
         if self.progress.step != self.agenda.saved_step:
             yield self._save("step")
-        stopped = self.progress.step < self.config.training.max_steps
-        yield Finished("stopped" if stopped else "done", details=self._summary())
+        yield self._finished()
 
     def _loop(self) -> Iterator[Event]:
         agenda, progress = self.agenda, self.progress
-        while progress.step < self.config.training.max_steps and not self.control.stopping:
+        while not self._complete() and not self._out_of_patience() and not self.control.stopping:
             yield from self._wishes()
             if self.control.stopping:
                 break
@@ -114,6 +118,12 @@ class Trainer:
                 yield from self._sample_prompts()
             if agenda.saves(progress.step, progress.seconds):
                 yield self._save("step")
+
+    def _complete(self) -> bool:
+        return self.progress.step >= self.config.training.max_steps
+
+    def _out_of_patience(self) -> bool:
+        return runs.out_of_patience(self.progress.stale_validations, self.config.training)
 
     def _wishes(self) -> Iterator[Event]:
         """What the person asked for since the last step; stays here while paused."""
@@ -225,9 +235,7 @@ class Trainer:
                               batches=self.config.evaluation.eval_batches):
             if isinstance(event, EvalDone):
                 result = event
-        improved = result.val_loss < progress.best_val_loss
-        progress.val_loss = result.val_loss
-        progress.best_val_loss = min(progress.best_val_loss, result.val_loss)
+        improved = progress.validated(result.val_loss, min_gain=self.config.training.early_stopping_min_gain)
         yield dataclasses.replace(result, step=progress.step, epoch=self._epoch(), best=progress.best_val_loss,
                                   improved=improved)
         if improved:
@@ -310,6 +318,15 @@ class Trainer:
             max_steps=self.config.training.max_steps, tokens_per_step=self.config.tokens_per_step,
             train_tokens=len(self.dataset.tokens("train")), resumed_from=self.resumed_from,
         )
+
+    def _finished(self) -> Finished:
+        if self._complete() or not self._out_of_patience():
+            return Finished("done" if self._complete() else "stopped", details=self._summary())
+        progress = self.progress
+        message = (f"Ended early at step {progress.step}: {progress.stale_validations} validations in a row "
+                   f"brought no gain. The best, with a loss of {people.loss(progress.best_val_loss)}, is {runs.BEST}. "
+                   "Resume with more training.early_stopping_patience to go on.")
+        return Finished("early", message, self._summary())
 
     def _summary(self) -> dict[str, Any]:
         progress = self.progress

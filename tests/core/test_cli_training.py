@@ -120,6 +120,13 @@ def test_lr_find_refuses_a_range_in_which_nothing_can_be_found(atlas: Atlas, dat
     assert "highest rate above the lowest" in atlas.err
 
 
+def test_a_run_that_ends_early_is_a_success_that_says_so(atlas: Atlas, dataset: Path, tmp_path: Path) -> None:
+    impatient = tiny("training.early_stopping_patience=2", "training.early_stopping_min_gain=9",
+                     "evaluation.eval_interval=1", steps=9)
+    assert atlas("train", *impatient, "--data", dataset, "--out", tmp_path / "run") == 0
+    assert "Ended early at step 3" in atlas.out and "3 of 9 steps" in atlas.out and "atlas generate" in atlas.out
+
+
 def test_prepare_makes_a_dataset_and_says_how_to_train_on_it(atlas: Atlas, text: Path, tmp_path: Path) -> None:
     assert atlas("prepare", text, "--out", tmp_path / "my data", "--tokenizer", "bpe:300") == 0
     assert f"atlas train --data '{tmp_path / 'my data'}'" in atlas.out

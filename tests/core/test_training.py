@@ -407,6 +407,79 @@ def test_memory_that_runs_out_is_told_in_a_sentence_with_a_remedy(dataset: Path,
     assert "batch_size" in caught.value.remedy
 
 
+# ---- early stopping -------------------------------------------------------------------------------------
+
+
+def impatient(**changes: object) -> Config:
+    """Validates after every step; no gain is large enough, but that of the first validation over none."""
+    wished = {"training__max_steps": 20, "training__early_stopping_patience": 4,
+              "training__early_stopping_min_gain": 9.0, "evaluation__eval_interval": 1, **changes}
+    return tiny.config(**wished)
+
+
+def test_a_run_without_gains_ends_early_with_a_sentence_and_all_that_a_run_leaves(
+        dataset: Path, tmp_path: Path) -> None:
+    events = train(dataset, tmp_path / "run", impatient())
+    ended = events[-1]
+    assert isinstance(ended, Finished) and (ended.reason, ended.complete) == ("early", True)
+    assert ended.details["step"] == 5 and "4 validations in a row" in ended.message and runs.BEST in ended.message
+    assert runs.best(tmp_path / "run") is not None
+    assert runs.inspect(tmp_path / "run").state == "done"  # nobody is asked to resume it
+    assert ended.message in (tmp_path / "run" / runs.LOG_FILE).read_text()
+
+
+def test_patience_is_off_by_default_and_gains_renew_it(dataset: Path, tmp_path: Path) -> None:
+    off = train(dataset, tmp_path / "a", impatient(training__early_stopping_patience=0))
+    learning = train(dataset, tmp_path / "b", impatient(training__early_stopping_min_gain=0.0))
+    assert [events[-1].reason for events in (off, learning) if isinstance(events[-1], Finished)] == ["done", "done"]
+
+
+def test_small_improvements_are_each_the_best_and_yet_no_gain() -> None:
+    progress = checkpoint.Progress()
+    bests = [progress.validated(loss, min_gain=0.1) for loss in (2.0, 1.95, 1.92, 1.85, 1.86, math.nan)]
+    assert bests == [True, True, True, True, False, False]
+    assert (progress.gained_val_loss, progress.best_val_loss, progress.stale_validations) == (1.85, 1.85, 2)
+
+
+@pytest.mark.parametrize("stop_at", [2, 4])
+def test_patience_survives_a_resume(dataset: Path, tmp_path: Path, stop_at: int) -> None:
+    control, first = Control(), []
+    for event in jobs.train(impatient(), dataset, tmp_path / "run", control):
+        first.append(event)
+        if isinstance(event, EvalDone) and event.step == stop_at:
+            control.stop()
+    assert isinstance(first[-1], Finished) and first[-1].reason == "stopped"
+    assert runs.inspect(tmp_path / "run").state == "interrupted"
+    rest = train(dataset, tmp_path / "run", impatient(), resume=tmp_path / "run")
+    assert isinstance(rest[-1], Finished) and (rest[-1].reason, rest[-1].details["step"]) == ("early", 5)
+
+
+def test_a_run_that_ended_early_goes_on_with_more_patience_and_only_then(dataset: Path, tmp_path: Path) -> None:
+    train(dataset, tmp_path / "run", impatient())
+    again = train(dataset, tmp_path / "run", impatient(), resume=tmp_path / "run")
+    assert losses(again) == [] and isinstance(again[-1], Finished) and again[-1].reason == "early"
+    more = impatient(training__early_stopping_patience=6)
+    events = train(dataset, tmp_path / "run", more, resume=tmp_path / "run")
+    assert len(losses(events)) == 2 and isinstance(events[-1], Finished) and events[-1].details["step"] == 7
+
+
+def test_patience_without_text_to_validate_on_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    everything = impatient(data__val_fraction=0.0)
+    with pytest.raises(DataError, match="early_stopping_patience") as caught:
+        train(tiny.make_dataset(tmp_path, everything), tmp_path / "run", everything)
+    assert "val_fraction" in caught.value.remedy and not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_written_before_there_was_patience_still_counts(dataset: Path, tmp_path: Path) -> None:
+    train(dataset, tmp_path / "run")
+    sidecar = runs.sidecar(runs.resolve(tmp_path / "run"))
+    about = json.loads(sidecar.read_text())
+    del about["stale_validations"]
+    sidecar.write_text(json.dumps(about))
+    newest = runs.newest(tmp_path / "run")
+    assert newest is not None and newest.step == 12 and newest.stale_validations == 0
+
+
 # ---- failures -------------------------------------------------------------------------------------------
 
 

@@ -187,6 +187,17 @@ def test_from_a_dropped_archive_to_an_exported_model(window: MainWindow, zipped_
     export.close()
 
 
+def test_a_run_that_ends_early_is_done_and_the_window_says_why(tiny_window: MainWindow, qtbot: QtBot) -> None:
+    tiny_window.model_tab.apply_changes({"training.early_stopping_patience": 2, "evaluation.eval_interval": 1,
+                                         "training.early_stopping_min_gain": 9.0})
+    session, news = tiny_window.session, []
+    session.noticed.connect(lambda message, _level: news.append(message))
+    with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
+        click(qtbot, tiny_window, "trainButton")
+    assert session.run is not None and (session.run.state, session.run.step) == ("done", 3)
+    assert "2 validations in a row brought no gain" in news[-1]
+
+
 def test_the_learning_rate_that_a_test_found_goes_into_the_settings_and_no_run_is_left(
         tiny_window: MainWindow, qtbot: QtBot) -> None:
     window, session = tiny_window, tiny_window.session
