@@ -12,7 +12,7 @@ from atlas_core.config import Config, Model
 
 GIB = 2**30
 RUNTIME_BYTES = {"cpu": 360 * 2**20, "cuda": 700 * 2**20, "mps": 500 * 2**20}
-HEAD_ROWS = 1024  # rows of logits that exist at once; `model/loss.py` reads it here
+LOGITS = 2**26  # numbers of the output layer that exist at once
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,15 @@ def _activation_bytes(model: Model, batch: int, *, half: bool, checkpointing: bo
 def _head_bytes(model: Model, batch: int, *, half: bool) -> int:
     """Final norm and loss: hidden states and their gradient, one slice of logits, the matrix's gradient."""
     tokens = batch * model.max_seq_len
-    rows = min(tokens, HEAD_ROWS)
+    rows = head_rows(tokens, model.vocab_size)
     logits = rows * model.vocab_size * (4 + (2 if half else 4))
     return tokens * model.hidden_size * 12 + logits + 4 * model.vocab_size * model.hidden_size
+
+
+def head_rows(tokens: int, vocab_size: int) -> int:
+    """How many tokens the loss takes at a time: as even slices as there need be."""
+    slices = math.ceil(tokens * vocab_size / LOGITS)
+    return math.ceil(tokens / slices)
 
 
 def verdict(total_bytes: int, available_bytes: int) -> str:

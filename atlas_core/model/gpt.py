@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from atlas_core import config, memory
+from atlas_core.model.attention import attention
 from atlas_core.model.cache import Cache
-from atlas_core.model.loss import linear_cross_entropy
+from atlas_core.model.embedding import embed
+from atlas_core.model.loss import Buffers, linear_cross_entropy
 
 NORM_EPSILON = 1e-5
 ROPE_BASE = 10000.0
@@ -79,9 +81,7 @@ class Attention(nn.Module):
             k, v = cache.extend(self.layer, k, v)
         if self.kv_heads < self.heads:
             k, v = (shared.repeat_interleave(self.heads // self.kv_heads, dim=1) for shared in (k, v))
-        dropout = self.weight_dropout if self.training else 0.0
-        # Without a mask the kernel knows causality by itself and never builds the T x T matrix.
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None and T > 1)
+        y = attention(q, k, v, mask=mask, dropout=self.weight_dropout if self.training else 0.0)
         return self.output(y.transpose(1, 2).reshape(B, T, H))
 
 
@@ -143,6 +143,7 @@ class AtlasLM(nn.Module):
         self.blocks = nn.ModuleList(Block(c, layer) for layer in range(c.num_layers))
         self.norm = norm(c)
         self.head = nn.Linear(c.hidden_size, c.vocab_size, bias=False)
+        self.loss_buffers = Buffers()
         self._initialise()
         self.tie()
 
@@ -192,7 +193,7 @@ class AtlasLM(nn.Module):
             positions = torch.arange(past, past + T, device=tokens.device)
         if mask is not None or (past and T > 1):
             mask = _causal(T, past, tokens.device) if mask is None else mask & _causal(T, past, tokens.device)
-        x, rotation = self.tokens(tokens), None                     # (B, T, H)
+        x, rotation = embed(tokens, self.tokens.weight), None       # (B, T, H)
         if self.positions is None:
             rotation = rotations(positions, self.config.head_size)  # (1 or B, 1, T, D / 2)
         else:
@@ -212,10 +213,10 @@ class AtlasLM(nn.Module):
         """Logits (B, T, V) for the token after each one; arguments as for `hidden`."""
         return self.head(self.hidden(tokens, positions=positions, mask=mask, cache=cache))
 
-    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy in nats a token; tokens and targets (B, T)."""
-        hidden = self.hidden(tokens)
-        return linear_cross_entropy(hidden.flatten(0, 1), self.head.weight, targets.flatten())
+    def loss(self, tokens: Tensor, targets: Tensor, *, share: float = 1.0) -> Tensor:
+        """`share` times the mean cross-entropy in nats a token; tokens and targets (B, T)."""
+        return linear_cross_entropy(self.hidden(tokens).flatten(0, 1), self.head.weight, targets.flatten(),
+                                    share=share, buffers=self.loss_buffers)
 
 
 def _causal(T: int, past: int, device: torch.device) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -31,9 +32,9 @@ def learning_rate(step: int, t: Training) -> float:
     return t.learning_rate * (t.min_lr_ratio + (1 - t.min_lr_ratio) * left)
 
 
-def build_optimizer(model: nn.Module, t: Training) -> torch.optim.AdamW:
+def build_optimizer(named: Mapping[str, nn.Parameter], t: Training) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019); only matrices decay, for norms and biases have no size to shrink."""
-    parameters = list(model.parameters())
+    parameters = list(named.values())
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": t.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},

@@ -45,6 +45,7 @@ from atlas_core.paths import discard
 from atlas_core.text.dataset import Dataset, Windows, check_context
 from atlas_core.training import checkpoint
 from atlas_core.training.optim import build_optimizer, learning_rate, load_optimizer, set_learning_rate
+from atlas_core.training.weights import Weights
 
 
 class Trainer:
@@ -71,12 +72,14 @@ class Trainer:
                             "Set it to 0, or prepare the text again with data.val_fraction above 0.")
         torch.manual_seed(t.seed)
         self.model = AtlasLM(config.model, gradient_checkpointing=t.gradient_checkpointing).to(self.device)
-        self.optimizer = build_optimizer(self.model, t)
+        saved = self._load(resume) if resume is not None else None
+        self.weights = Weights(self.model, self.precision)
+        self.optimizer = build_optimizer(self.weights.named(), t)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.progress = checkpoint.Progress()
-        self.resumed_from = 0
-        if resume is not None:
-            self._restore(resume)
+        if saved is not None:
+            self._go_on(saved)
+        self.resumed_from = self.progress.step
         self.agenda = Agenda(config, first_step=self.progress.step)
 
     # ---- the loop -------------------------------------------------------------------------------
@@ -158,17 +161,17 @@ class Trainer:
         for batch in range(t.gradient_accumulation_steps):
             tokens, targets = self._batch(self.train_windows, first + batch * t.batch_size, t.batch_size)
             with self._autocast():
-                loss = self.model.loss(tokens, targets) / t.gradient_accumulation_steps
+                loss = self.model.loss(tokens, targets, share=1 / t.gradient_accumulation_steps)
             self.scaler.scale(loss).backward()
             total += loss.detach()
         self.scaler.unscale_(self.optimizer)
-        limit = t.max_grad_norm or math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+        norm = self.weights.clip(t.max_grad_norm)
         loss_value = float(total)  # waits for the device, as the norm did
         self._refuse_nonsense(loss_value, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=False)  # kept memory is cheaper than fresh memory
+        self.weights.publish()
+        self.weights.zero_gradients()
 
         seconds = time.perf_counter() - started
         progress.step += 1
@@ -284,7 +287,7 @@ class Trainer:
 
     def _save_emergency(self) -> None:
         """On the way out with an error: keep the weights if they are still numbers."""
-        sound = all(bool(torch.isfinite(p).all()) for p in self.model.parameters())
+        sound = all(bool(torch.isfinite(p).all()) for p in self.weights.masters)
         if sound and self.progress.step != self.agenda.saved_step:
             self._save("emergency")
 
@@ -293,21 +296,24 @@ class Trainer:
             "format": checkpoint.FORMAT,
             "config": self.config.to_dict(),
             "tokenizer": self.dataset.tokenizer.to_dict(),
-            "model": checkpoint.weights(self.model),
+            "model": self.weights.state(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "progress": dataclasses.asdict(self.progress),
         }
 
-    def _restore(self, path: Path) -> None:
-        state = checkpoint.load(path, verify=True)
-        _refuse_another_run(checkpoint.config_of(state, path), self.config)
-        checkpoint.load_weights(self.model, state["model"], path)
-        load_optimizer(self.optimizer, state["optimizer"])
-        if state["scaler"]:  # empty unless the run was in fp16
-            self.scaler.load_state_dict(state["scaler"])
-        self.progress = checkpoint.Progress(**state["progress"])
-        self.resumed_from = self.progress.step
+    def _load(self, path: Path) -> dict[str, Any]:
+        """A checkpoint of this very run; its weights are in the model afterwards."""
+        saved = checkpoint.load(path, verify=True)
+        _refuse_another_run(checkpoint.config_of(saved, path), self.config)
+        checkpoint.load_weights(self.model, saved["model"], path)
+        return saved
+
+    def _go_on(self, saved: dict[str, Any]) -> None:
+        load_optimizer(self.optimizer, saved["optimizer"])
+        if saved["scaler"]:  # empty unless the run was in fp16
+            self.scaler.load_state_dict(saved["scaler"])
+        self.progress = checkpoint.Progress(**saved["progress"])
 
     # ---- what is told ---------------------------------------------------------------------------
 
@@ -344,9 +350,8 @@ def validation_windows(dataset: Dataset, split: str, context: int) -> Windows:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context in which matrix products run in `precision`; for fp32 it changes nothing."""
-    types = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    return torch.autocast(device.type, dtype=types.get(precision, torch.bfloat16), enabled=precision in types)
+    """The context for a model in fp32 whose products are to run in fp16; for other precisions it changes nothing."""
+    return torch.autocast(device.type, dtype=torch.float16, enabled=precision == "fp16")
 
 
 def evaluate(model: AtlasLM, dataset: Dataset, windows: Windows, precision: torch.autocast,

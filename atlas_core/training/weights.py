@@ -1,0 +1,78 @@
+"""The two faces of the weights: fp32 masters that the optimizer moves, and the model's working copies.
+
+A step's updates are smaller than bf16 can add to a weight, so the sum is kept in fp32 (Micikevicius et al.
+2018, "Mixed Precision Training"). Gradients are summed in fp32 too, in memory that is kept from step to step.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from atlas_core.model.gpt import AtlasLM
+
+WORKING_TYPES = {"bf16": torch.bfloat16}  # fp16 overflows without autocast's care: it works on the masters themselves
+
+
+class Weights:
+    """Turns `model` into working copies of `precision`, and holds their masters and gradients.
+
+    Every parameter gets a `main_grad`, its gradient in fp32: the loss and the embedding add to it directly, the
+    others through a hook. With fp32 master and working copy are the same tensor.
+    """
+
+    def __init__(self, model: AtlasLM, precision: str) -> None:
+        self.model = model
+        self.names, self.working = zip(*model.named_parameters(), strict=True)
+        self.masters = tuple(_split(p, WORKING_TYPES.get(precision, p.dtype)) for p in self.working)
+        self.gradients = [torch.zeros_like(master) for master in self.masters]
+        for working, master, gradient in zip(self.working, self.masters, self.gradients, strict=True):
+            master.grad = gradient
+            if precision != "fp16":  # there the scaler scales the loss, and autograd has to see every gradient
+                _sum_gradients(working, gradient)
+
+    def zero_gradients(self) -> None:
+        torch._foreach_zero_(self.gradients)
+
+    def clip(self, limit: float) -> float:
+        """Shorten the gradients to the total length `limit` (0: never); returns the length they had."""
+        norm = float(nn.utils.get_total_norm(self.gradients))
+        if limit and norm > limit:
+            torch._foreach_mul_(self.gradients, limit / norm)
+        return norm
+
+    def publish(self) -> None:
+        """Bring the working copies up to the masters, after the optimizer has moved those."""
+        if self.masters[0] is not self.working[0]:
+            with torch.no_grad():
+                torch._foreach_copy_(list(self.working), list(self.masters))
+
+    def named(self) -> dict[str, nn.Parameter]:
+        """The masters by the names of the model's parameters."""
+        return dict(zip(self.names, self.masters, strict=True))
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps of the model: all its numbers, in fp32."""
+        return {name: master.detach() for name, master in self.named().items()}
+
+
+def _split(working: nn.Parameter, dtype: torch.dtype) -> nn.Parameter:
+    """The master of a weight that is `dtype` from now on; itself if it is that already."""
+    if dtype == working.dtype:
+        return working
+    master = nn.Parameter(working.detach().clone())
+    working.data = working.data.to(dtype)
+    return master
+
+
+def _sum_gradients(working: nn.Parameter, gradient: Tensor) -> None:
+    working.main_grad = gradient  # type: ignore[attr-defined]
+    if working.grad is gradient:
+        return  # autograd itself adds to a gradient that is there
+
+    def add(parameter: Tensor) -> None:
+        if parameter.grad is not None:
+            gradient.add_(parameter.grad)
+            parameter.grad = None
+
+    working.register_post_accumulate_grad_hook(add)
