@@ -115,19 +115,23 @@ def _loaded(path: Path, _changed: int, device: str) -> Loaded:
 
 def evaluate(checkpoint: Path, dataset: Path, control: Control, *, split: str = "val") -> Iterator[Event]:
     """The loss of a checkpoint on the whole of a dataset's `split`. Yields `Progress` and `EvalDone`."""
+    import torch
+
     from atlas_core.hardware.device import choose_device, choose_precision
     from atlas_core.text.dataset import Dataset
     from atlas_core.training import trainer
     from atlas_core.training.checkpoint import load_model
+    from atlas_core.training.weights import WORKING_TYPES
 
     data = Dataset.open(dataset)
     loaded = load_model(runs.resolve(checkpoint), device=choose_device("auto"))
     if data.tokenizer.fingerprint != loaded.tokenizer.fingerprint:
         raise DataError("The dataset was prepared with another tokenizer than the model has.",
                         f"Prepare the text again with --tokenizer {loaded.path.parent.parent}.")
-    precision = trainer.autocast(loaded.model.device, choose_precision("auto", loaded.model.device))
+    precision = choose_precision("auto", loaded.model.device)
+    model = loaded.model.to(WORKING_TYPES.get(precision, torch.float32))
     windows = trainer.validation_windows(data, split, loaded.config.model.max_seq_len)
-    for event in trainer.evaluate(loaded.model, data, windows, precision, split=split,
+    for event in trainer.evaluate(model, data, windows, trainer.autocast(model.device, precision), split=split,
                                   batch_size=loaded.config.training.batch_size, batches=windows.count):
         if control.stopping:
             break

@@ -42,7 +42,7 @@ class _Blocked(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        N, T, D = q.shape
+        _, T, D = q.shape
         q = q * (1 / math.sqrt(D))  # scaled here, where it is small
         block = 64 if T <= LONG else 128
         future = torch.full((block, block), -math.inf, dtype=q.dtype).triu(1)

@@ -15,7 +15,7 @@ from atlas_core.memory import head_rows
 
 SOFTMAX_ROWS = 64  # on the processor this many rows stay in its cache: 1.5 times as fast as all at once
 
-SMALLEST = torch.finfo(torch.float32).tiny  # of a probability: no token costs more than 87 nats, and none infinitely many
+SMALLEST = torch.finfo(torch.float32).tiny  # no probability counts as less, so no token costs infinitely much
 
 
 class Buffers:
@@ -44,32 +44,33 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, *, sha
     is summed in fp32. Differentiable in `hidden` and `weight`; if `weight` has a `main_grad` (see
     `training/weights.py`), its gradient is added to that in the forward pass, and autograd gets none.
     """
-    walk = rows or head_rows(len(hidden), len(weight))
-    loss: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets, share, walk, buffers or Buffers())
-    return loss
+    scale, rows = share / len(hidden), rows or head_rows(len(hidden), len(weight))
+    device = hidden.device.type
+    work = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    learning = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
+    with torch.autocast(device, enabled=False):
+        if not learning:
+            return _loss(hidden.to(work), weight.to(work), targets, rows, buffers or Buffers()) * scale
+        loss: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets, work, scale, rows, buffers or Buffers())
+        return loss
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     """The gradients are computed in `forward`, where the slice of logits is at hand, and scaled in `backward`."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, share: float, rows: int,
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, work: torch.dtype, scale: float, rows: int,
                 buffers: Buffers) -> Tensor:
-        device = hidden.device.type
-        work = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         main_grad = getattr(weight, "main_grad", None)
-        with torch.autocast(device, enabled=False):
-            if not any(ctx.needs_input_grad):
-                return _loss(hidden.to(work), weight.to(work), targets, rows, buffers) * (share / len(hidden))
-            d_weight = torch.zeros_like(weight) if main_grad is None else main_grad
-            loss, d_hidden = _walk(hidden, weight.to(work), targets, d_weight, share / len(hidden), rows, buffers)
+        d_weight = torch.zeros_like(weight) if main_grad is None else main_grad
+        loss, d_hidden = _walk(hidden, weight.to(work), targets, d_weight, scale, rows, buffers)
         ctx.save_for_backward(d_hidden, d_weight if main_grad is None else None)
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         d_hidden, d_weight = ctx.saved_tensors
-        return d_hidden * grads[0], None if d_weight is None else d_weight.mul_(grads[0]), None, None, None, None
+        return (d_hidden * grads[0], None if d_weight is None else d_weight.mul_(grads[0]), *[None] * 5)
 
 
 def _loss(hidden: Tensor, weight: Tensor, targets: Tensor, rows: int, buffers: Buffers) -> Tensor:
@@ -93,10 +94,10 @@ def _walk(hidden: Tensor, weight: Tensor, targets: Tensor, d_weight: Tensor, sca
         h, target = hidden[part].to(weight.dtype), targets[part]
         logits = torch.mm(h, weight.T, out=buffers.take("logits", h, len(h), V))
         loss += _to_gradient(logits, target)
-        d_hidden[part] = (logits @ weight).mul_(scale)
-        slice_grad = buffers.take("head gradient", h, *weight.shape)
-        d_weight += torch.mm(logits.T, h * scale, out=slice_grad)
-    return loss * scale, d_hidden
+        d_hidden[part] = logits @ weight
+        slice_grad = torch.mm(logits.T, h, out=buffers.take("head gradient", h, *weight.shape))
+        d_weight.add_(slice_grad, alpha=scale)  # scaled in fp32: in fp16 it would vanish
+    return loss * scale, d_hidden.mul_(scale)
 
 
 def _to_gradient(logits: Tensor, target: Tensor) -> Tensor:
@@ -108,10 +109,13 @@ def _to_gradient(logits: Tensor, target: Tensor) -> Tensor:
     loss = torch.zeros((), dtype=torch.float32, device=logits.device)
     for part, wanted in _slices(logits, target):
         row = torch.arange(len(part), device=part.device)
-        torch.softmax(part, -1, out=part)
-        p = part[row, wanted].float().clamp_min(SMALLEST)
-        loss -= p.log().sum()
-        part[row, wanted] = (p - 1).to(part.dtype)
+        p = part.float() if part.dtype == torch.float16 else part  # fp16 knows no probabilities below 6e-8
+        torch.softmax(p, -1, out=p)
+        p_wanted = p[row, wanted].float().clamp_min(SMALLEST)
+        loss -= p_wanted.log().sum()
+        p[row, wanted] = (p_wanted - 1).to(p.dtype)
+        if p is not part:
+            part.copy_(p)
     return loss
 
 

@@ -54,7 +54,7 @@ from atlas_core.hardware import device
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.training.optim import build_optimizer
 c = presets.find("MICRO").config.replace({"training.batch_size": int(sys.argv[1])})
-model = AtlasLM(c.model); opt = build_optimizer(model, c.training)
+model = AtlasLM(c.model); opt = build_optimizer(dict(model.named_parameters()), c.training)
 x = torch.randint(0, 100, (c.training.batch_size, c.model.max_seq_len))
 for _ in range(2):
     model.loss(x, x).backward(); opt.step(); opt.zero_grad(set_to_none=False)

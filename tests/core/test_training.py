@@ -122,11 +122,13 @@ def test_epochs_end_with_a_summary_a_validation_and_a_checkpoint(dataset: Path, 
 # ---- resume ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("stop_at", "family"), [(1, "gpt2"), (5, "gpt2"), (7, "gpt2"), (5, "llama")])
+@pytest.mark.parametrize(("stop_at", "family", "precision"), [
+    (1, "gpt2", "fp32"), (5, "gpt2", "fp32"), (7, "gpt2", "fp32"), (5, "llama", "fp32"), (5, "gpt2", "bf16"),
+    (7, "llama", "bf16")])
 def test_resume_continues_the_same_losses_and_weights(
-    dataset: Path, tmp_path: Path, stop_at: int, family: str
+    dataset: Path, tmp_path: Path, stop_at: int, family: str, precision: str
 ) -> None:
-    config = tiny.config(model__family=family)
+    config = tiny.config(model__family=family, training__precision=precision)
     whole = train(dataset, tmp_path / "whole", config)
     control, events = Control(), []
     for event in jobs.train(config, dataset, tmp_path / "run", control):
@@ -397,7 +399,7 @@ def test_a_text_stopped_before_it_began_is_answered_and_the_others_are_drawn(dat
 
 
 def test_memory_that_runs_out_is_told_in_a_sentence_with_a_remedy(dataset: Path, tmp_path: Path) -> None:
-    def exhausted(*_: object) -> torch.Tensor:
+    def exhausted(*_: object, **__: object) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     with pytest.raises(DeviceError) as caught:
@@ -502,11 +504,11 @@ def _cure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _poison_next_loss() -> None:
     true_loss = AtlasLM.loss
-    AtlasLM.loss = lambda *args: true_loss(*args) * math.nan  # type: ignore[method-assign]
+    AtlasLM.loss = lambda *args, **more: true_loss(*args, **more) * math.nan  # type: ignore[method-assign]
 
 
 def test_any_other_error_saves_an_emergency_checkpoint_and_is_told_unchanged(dataset: Path, tmp_path: Path) -> None:
-    def break_down(*_: object) -> torch.Tensor:
+    def break_down(*_: object, **__: object) -> torch.Tensor:
         raise RuntimeError("the card fell off the bus")
 
     with pytest.raises(RuntimeError, match="fell off"):
@@ -600,7 +602,7 @@ def test_a_constant_rate_stays_and_no_warm_up_starts_at_the_peak() -> None:
 
 def test_only_matrices_decay() -> None:
     model = AtlasLM(tiny.config().model)
-    decayed, spared = build_optimizer(model, Training()).param_groups
+    decayed, spared = build_optimizer(dict(model.named_parameters()), Training()).param_groups
     assert decayed["weight_decay"] == 0.01 and spared["weight_decay"] == 0.0
     assert all(p.dim() >= 2 for p in decayed["params"]) and all(p.dim() < 2 for p in spared["params"])
     assert sum(p.numel() for g in (decayed, spared) for p in g["params"]) == model.count_parameters()
