@@ -19,6 +19,11 @@ def count(number: float) -> str:
     return f"{round(number):,}".replace(",", SPACE) if math.isfinite(number) else DASH
 
 
+def many(number: int, noun: str) -> str:
+    """A number of things: 1 step, 1 240 steps."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def short_count(number: float) -> str:
     """A number in three digits and a letter: 51.2 M."""
     if not math.isfinite(number):

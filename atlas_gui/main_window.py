@@ -15,10 +15,6 @@ from PySide6.QtCore import Qt, QTimer, QUrl, Signal
 from PySide6.QtGui import (
     QCloseEvent,
     QDesktopServices,
-    QDragEnterEvent,
-    QDragLeaveEvent,
-    QDragMoveEvent,
-    QDropEvent,
     QImage,
     QKeySequence,
     QResizeEvent,
@@ -42,6 +38,7 @@ from atlas_gui.dialogs.learning_rate import LearningRateDialog
 from atlas_gui.dialogs.resume import ResumeDialog
 from atlas_gui.dialogs.settings import SettingsDialog
 from atlas_gui.errands import Opened, RunsSeen, Shown
+from atlas_gui.file_drags import FileDrags
 from atlas_gui.session import IDLE, PAUSED, PAUSING, PREPARING, STARTING, STOPPING, TRAINING, Session
 from atlas_gui.settings import Settings
 from atlas_gui.tabs.data import DataTab
@@ -49,7 +46,6 @@ from atlas_gui.tabs.model import ModelTab
 from atlas_gui.tabs.playground import LIVE, PlaygroundTab
 from atlas_gui.tabs.runs import RunsTab
 from atlas_gui.tabs.train import TrainTab
-from atlas_gui.widgets.drop_overlay import DropOverlay
 from atlas_gui.widgets.hardware_panel import HardwarePanel
 from atlas_gui.widgets.run_bar import RunBar, RunBarState
 from atlas_gui.widgets.toast import Toast
@@ -94,7 +90,6 @@ class MainWindow(QMainWindow):
         self.setObjectName("mainWindow")
         self.setAccessibleName(TITLE)
         self.setWindowTitle(TITLE)
-        self.setAcceptDrops(True)
         self.data_tab, self.model_tab, self.train_tab = DataTab(), ModelTab(), TrainTab()
         self.playground_tab, self.runs_tab = PlaygroundTab(), RunsTab()
         self.tabs = QTabWidget()
@@ -120,7 +115,8 @@ class MainWindow(QMainWindow):
         self.statusBar().setSizeGripEnabled(False)
         self.statusBar().addWidget(self._status, 1)
         self.statusBar().addPermanentWidget(self._machine)
-        self.toast, self.drop_overlay = Toast(self), DropOverlay(self)
+        self.toast = Toast(self)
+        self.file_drags = FileDrags(self, self._judge)
         self._words_timer = QTimer(self)
 
     def _connect(self) -> None:  # noqa: PLR0915 - one readable block
@@ -145,6 +141,8 @@ class MainWindow(QMainWindow):
         self._words_timer.timeout.connect(self._show_words)
 
         # text
+        self.file_drags.dropped.connect(self._on_dropped)
+        self.file_drags.refused.connect(lambda sentence: self.toast.show_news(sentence, "warning"))
         data.sources_changed.connect(self._on_sources_changed)
         data.use_sample_requested.connect(self._on_sample_wished)
         data.settings_changed.connect(self._on_text_settings_changed)
@@ -319,6 +317,15 @@ class MainWindow(QMainWindow):
                               session.memory_bytes(session.config))
 
     # ---- text ----------------------------------------------------------------------------------
+
+    def _judge(self, dragged: Sequence[Path]) -> tuple[str, bool]:
+        if self.session.state == PREPARING:
+            return "Wait until the text at hand is prepared.", False
+        return sentences.drop(dragged)
+
+    def _on_dropped(self, sources: list[Path]) -> None:
+        self.tabs.setCurrentWidget(self.data_tab)
+        self.data_tab.add_sources(sources)
 
     def _on_sources_changed(self, sources: list[Path]) -> None:
         sample = jobs.sample_source()
@@ -535,7 +542,7 @@ class MainWindow(QMainWindow):
         log.error("%s %s\n%s", message, remedy, details)
         error_dialog.show_error(self, message, remedy, details, paths.log_file())
 
-    # ---- closing and dropping --------------------------------------------------------------------
+    # ---- closing -----------------------------------------------------------------------------
 
     def _ask_to_close(self) -> None:
         question = QMessageBox(self)
@@ -576,41 +583,6 @@ class MainWindow(QMainWindow):
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self.toast.place()
-        self.drop_overlay.place()
-
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        sentence, taken = self._judge(dropped_paths(event))
-        self.drop_overlay.announce(sentence, taken=taken)
-        event.acceptProposedAction()  # refused here, the drag would never be seen leaving
-
-    def dragMoveEvent(self, event: QDragMoveEvent) -> None:
-        _, taken = self._judge(dropped_paths(event))
-        event.setAccepted(taken)
-
-    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
-        self.drop_overlay.hide()
-        super().dragLeaveEvent(event)
-
-    def dropEvent(self, event: QDropEvent) -> None:
-        self.drop_overlay.hide()
-        sources = dropped_paths(event)
-        sentence, taken = self._judge(sources)
-        if not taken:
-            self.toast.show_news(sentence, "warning")
-            return
-        event.acceptProposedAction()
-        self.tabs.setCurrentWidget(self.data_tab)
-        self.data_tab.add_sources(sources)
-
-    def _judge(self, sources: Sequence[Path]) -> tuple[str, bool]:
-        if self.session.state == PREPARING:
-            return "Wait until the text at hand is prepared.", False
-        return sentences.drop(sources)
-
-
-def dropped_paths(event: QDropEvent) -> list[Path]:
-    """The files and folders of this computer that hang on a drag."""
-    return [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
 
 
 def open_folder(folder: Path) -> None:

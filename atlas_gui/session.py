@@ -13,7 +13,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal, Slot
 
 from atlas_core import config as configuration
-from atlas_core import jobs, paths, presets, runs
+from atlas_core import format, jobs, paths, presets, runs
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control, Wish
 from atlas_core.errors import AtlasError
@@ -399,8 +399,12 @@ class Session(QObject):
 
     def _tell_end(self, finished: Finished) -> None:
         step = finished.details.get("step", 0)
-        said = (f"Training is done after {step} steps. Talk to the model in the Playground, or export it."
-                if finished.complete else f"Stopped and saved at step {step}. Resume whenever you like.")
+        if finished.complete:
+            said = f"Training is done after {format.many(step, 'step')}. Talk to the model in the Playground, or export it."
+        elif step:
+            said = f"Stopped and saved at step {step}. Resume whenever you like."
+        else:
+            said = "Stopped before the first step: there is nothing to keep."
         self.noticed.emit(finished.message or said, "good")
 
     def _on_training_failed(self, error: str, remedy: str, details: str) -> None:

@@ -117,7 +117,7 @@ def _go_on(args: argparse.Namespace, checkpoint: Path) -> Plan:
     info = runs.read_sidecar(checkpoint)
     if info and info.step >= config.training.max_steps:
         raise CheckpointError(
-            f"{home or checkpoint} has finished its {info.step} steps.",
+            f"{home or checkpoint} has finished its {people.many(info.step, 'step')}.",
             f"Let it go on with --set training.max_steps={2 * info.step}, or begin anew with --resume never.")
     if home and (args.out is None or _same(args.out, home)):
         run = home

@@ -37,7 +37,7 @@ def sentence(_event: Event) -> str:
 def _(event: Prepared) -> str:
     train = event.summary["splits"]["train"]["tokens"]
     documents = event.summary["documents"]
-    return (f"Dataset {event.path}: {people.count(documents)} document{'' if documents == 1 else 's'}, "
+    return (f"Dataset {event.path}: {people.many(documents, 'document')}, "
             f"{people.count(train)} tokens to learn from.")
 
 
@@ -86,7 +86,7 @@ def _(event: Estimate) -> str:
 @sentence.register
 def _(event: Generated) -> str:
     ends = {"length": "as long as allowed", "eos": "the model ended it", "stop": "stop text", "stopped": "stopped"}
-    return (f"{people.count(event.tokens)} tokens, {people.short_count(event.tokens_per_s)} tokens/s, "
+    return (f"{people.many(event.tokens, 'token')}, {people.short_count(event.tokens_per_s)} tokens/s, "
             f"seed {event.seed} ({ends[event.reason]})")
 
 

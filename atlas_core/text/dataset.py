@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from atlas_core.errors import DataError
+from atlas_core.format import many
 from atlas_core.text import shuffle
 from atlas_core.text.tokenizer import AtlasTokenizer
 
@@ -142,10 +143,10 @@ class Windows:
 
     def __init__(self, tokens: np.ndarray, *, context: int, stride: int = 0, seed: int = 0) -> None:
         if len(tokens) < 2:
-            raise DataError(f"The text has {len(tokens)} tokens, too few to learn from.", "Add more text.")
+            raise DataError(f"The text has {many(len(tokens), 'token')}, too few to learn from.", "Add more text.")
         if len(tokens) < context + 1:
-            raise DataError(f"The text has {len(tokens)} tokens, too few for a window of {context} and its next token.",
-                            f"Lower model.max_seq_len to at most {len(tokens) - 1} or add more text.")
+            raise DataError(f"The text has {many(len(tokens), 'token')}, too few for a window of {context} and its "
+                            "next token.", f"Lower model.max_seq_len to at most {len(tokens) - 1} or add more text.")
         self.tokens = tokens
         self.context = context
         self.stride = stride or context

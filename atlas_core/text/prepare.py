@@ -24,6 +24,7 @@ from atlas_core.config import Config
 from atlas_core.control import Control
 from atlas_core.errors import DataError
 from atlas_core.events import Event, Notice, Prepared, Progress
+from atlas_core.format import many
 from atlas_core.paths import cannot_write, write_atomically
 from atlas_core.text import cuts, splits
 from atlas_core.text.cleaning import clean
@@ -208,7 +209,7 @@ class _Whole:
         if data.max_chars and self._characters > data.max_chars:
             return f"longer than {data.max_chars} characters"
         if tokens < data.min_tokens:
-            return f"fewer than {data.min_tokens} tokens"
+            return f"fewer than {many(data.min_tokens, 'token')}"
         return ""
 
 
@@ -235,8 +236,8 @@ def _deal(
     held, fingerprint = yield from _write_splits(job, tokenizer, encoded, parts, folder)
     context = job.config.model.max_seq_len
     if held["train"].tokens <= context:
-        yield Notice(f"The training text has {held['train'].tokens} tokens, fewer than one window of {context}: lower "
-                     f"model.max_seq_len to at most {held['train'].tokens - 1} or add more text.", "warning")
+        yield Notice(f"The training text has {many(held['train'].tokens, 'token')}, fewer than one window of {context}"
+                     f": lower model.max_seq_len to at most {held['train'].tokens - 1} or add more text.", "warning")
     return Meta(
         name=name,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -297,7 +298,7 @@ def _left_out_sentence(left_out: Counter[str]) -> str:
 def _check_enough(tokens: int, job: _Job) -> None:
     if tokens >= MIN_TOKENS:
         return
-    found = f"only {tokens} tokens of text" if tokens else "no text"
+    found = f"only {many(tokens, 'token')} of text" if tokens else "no text"
     why = "; ".join(_skip_sentence(**skip) for skip in job.skips())
     raise DataError(f"There is {found} in what was chosen{f' ({why})' if why else ''}.",
                     f"{ADD_TEXT} For .jsonl, data.text_field names the field that holds the text.")

@@ -145,7 +145,6 @@ class DataTab(QWidget):
         self.progress_bar.setFixedWidth(240)
         self.cancel_button = _button("Cancel", "cancelPrepareButton", "Stop preparing; nothing half-made is kept")
         self.prepare_button = _button("Prepare", "prepareButton", "Turn the text into a dataset")
-        theme.set_role(self.prepare_button, "primary")
         line = QHBoxLayout()
         line.addWidget(self.summary_label, 1)
         for widget in (self.progress_bar, self.cancel_button, self.prepare_button):
@@ -159,7 +158,6 @@ class DataTab(QWidget):
         self.add_folder_action.triggered.connect(self._on_add_folder)
         self.sample_button.clicked.connect(self.use_sample_requested)
         self.remove_button.clicked.connect(lambda: self._remove(self.drop_zone.tree.selected_sources()))
-        self.drop_zone.paths_dropped.connect(self.add_sources)
         self.drop_zone.remove_requested.connect(self._remove)
         self.drop_zone.tree.itemSelectionChanged.connect(self._show_buttons)
         self.text_settings.edited.connect(self._on_text_setting)
@@ -229,15 +227,14 @@ class DataTab(QWidget):
     def show_dataset(self, summary: Mapping[str, Any], preview: Sequence[str], lengths: Sequence[int]) -> None:
         """Show a dataset's `meta.json`, the texts of its first tokens, and its documents' lengths in tokens."""
         self.dataset_view.show_dataset(summary, preview, lengths)
-        theme.set_role(self.prepare_button, "")  # what is left to do is Train
         self.text_settings.show_counts(summary["cleaned"])
         self.text_settings.more_button.setChecked(False)
-        said = [f"{summary['name']}: {format.count(summary['documents'])} documents",
+        said = [f"{summary['name']}: {format.many(summary['documents'], 'document')}",
                 f"{format.count(tokens(summary))} tokens ({summary['tokenizer']})",
                 f"{characters_per_token(summary):.2f} characters a token"]
         left_out = sum(summary["documents_left_out"].values())
         if left_out:
-            said.append(f"{format.count(left_out)} documents left out")
+            said.append(f"{format.many(left_out, 'document')} left out")
         self._set_summary(" · ".join(said))
 
     def clear_dataset(self) -> None:
@@ -245,7 +242,6 @@ class DataTab(QWidget):
         self._notices.clear()
         self._show_notices()
         self.dataset_view.clear()
-        theme.set_role(self.prepare_button, "primary")
         self.text_settings.show_counts({})
         self._show_invitation()
 

@@ -91,7 +91,7 @@ class PlaygroundTab(QWidget):
         else:
             self._status_timer.stop()
             if self._busy:
-                self._say(f"{people.count(self._tokens)} tokens")
+                self._say(people.many(self._tokens, "token"))
         self._busy = busy
         self._refresh_controls()
 
@@ -264,8 +264,8 @@ class PlaygroundTab(QWidget):
 
 
 def speed(tokens: int, tokens_per_s: float) -> str:
-    """How much and how fast, in a width that does not change: "  87 tokens ·  131 tokens/s"."""
-    return f"{people.count(tokens):>5} tokens · {people.count(tokens_per_s):>5} tokens/s"
+    """How much and how fast, in a width that does not change: "  87 tokens ·   131 tokens/s"."""
+    return f"{people.many(tokens, 'token'):>12} · {people.count(tokens_per_s):>5} tokens/s"
 
 
 def _title(text: str) -> QLabel:

@@ -141,7 +141,7 @@ class RunsTab(QWidget):
         question.setWindowTitle("Delete this run?")
         question.setIcon(QMessageBox.Icon.Warning)
         question.setTextFormat(Qt.TextFormat.PlainText)
-        question.setText(f"Delete {info.name} with its {people.count(len(info.checkpoints))} checkpoints?")
+        question.setText(f"Delete {info.name} with its {people.many(len(info.checkpoints), 'checkpoint')}?")
         question.setInformativeText(f"This frees {people.size(info.bytes)} and cannot be undone. Exported files stay.")
         delete = question.addButton("Delete", QMessageBox.ButtonRole.DestructiveRole)
         keep = question.addButton("Keep", QMessageBox.ButtonRole.RejectRole)

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QWidget
 
 from atlas_gui import theme
 
-VEIL_OPACITY = 235  # of 255
+VEIL_OPACITY = 250  # of 255: what lies below is felt, and no line of it crosses the sentence
 FRAME_MARGIN = 4 * theme.spacing
 
 

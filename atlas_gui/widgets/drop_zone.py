@@ -1,6 +1,6 @@
 """The place where text is dropped; once there is some, it becomes the list of it.
 
-It hands out paths and looks into none of them.
+What is dropped the window takes, here as anywhere; this only invites, and shows.
 """
 
 from __future__ import annotations
@@ -8,18 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QMimeData, QSize, Qt, Signal
-from PySide6.QtGui import (
-    QColor,
-    QDragEnterEvent,
-    QDragLeaveEvent,
-    QDropEvent,
-    QKeySequence,
-    QPainter,
-    QPaintEvent,
-    QPen,
-    QShortcut,
-)
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtGui import QColor, QKeySequence, QPainter, QPaintEvent, QPen, QShortcut
 from PySide6.QtWidgets import QFrame, QLabel, QStackedWidget, QVBoxLayout, QWidget
 
 from atlas_core.text.sources import SourceEntry
@@ -28,17 +18,14 @@ from atlas_gui.widgets.source_tree import SourceTree
 
 
 class DropZone(QFrame):
-    """Takes files and folders from outside; says which were dropped and which shall go."""
+    """An invitation, or the list of sources; says which of them shall go."""
 
-    paths_dropped = Signal(list)
     remove_requested = Signal(list)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("dropZone")
         self.setAccessibleName("Text to learn from: drop files, folders or zip archives here")
-        self.setAcceptDrops(True)
-        self._hovered = False
         self.tree = SourceTree()
         self._more = QLabel("Drop more here, or press Delete to take a selected source off the list.")
         self._more.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -82,35 +69,12 @@ class DropZone(QFrame):
         self._more.setVisible(bool(sources))
         self.update()
 
-    def _hover(self, hovered: bool) -> None:
-        self._hovered = hovered
-        self.update()
-
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        if dropped_paths(event.mimeData()):
-            event.acceptProposedAction()
-            self._hover(True)
-
-    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
-        self._hover(False)
-        super().dragLeaveEvent(event)
-
-    def dropEvent(self, event: QDropEvent) -> None:
-        self._hover(False)
-        event.acceptProposedAction()
-        self.paths_dropped.emit(dropped_paths(event.mimeData()))
-
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: ARG002 - everything is drawn anew
         palette = theme.colors()
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         inviting = self._pages.currentIndex() == 0
-        line = Qt.PenStyle.DashLine if inviting or self._hovered else Qt.PenStyle.SolidLine
-        painter.setPen(QPen(QColor(palette.accent if self._hovered else palette.border), 2 if inviting else 1, line))
-        painter.setBrush(QColor(palette.hover if self._hovered else palette.panel))
+        line = Qt.PenStyle.DashLine if inviting else Qt.PenStyle.SolidLine
+        painter.setPen(QPen(QColor(palette.border), 2 if inviting else 1, line))
+        painter.setBrush(QColor(palette.panel))
         painter.drawRoundedRect(self.rect().adjusted(1, 1, -2, -2), 8, 8)
-
-
-def dropped_paths(data: QMimeData) -> list[Path]:
-    """The local files and folders in what is being dragged."""
-    return [Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()]

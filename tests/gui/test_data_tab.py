@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
-from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QApplication, QLabel
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel
 
 from atlas_core.config import Config
 from atlas_core.control import Control
@@ -57,27 +56,17 @@ def show(tab: DataTab, dataset: Dataset) -> None:
                      np.diff(dataset.offsets("train")))
 
 
-def drop(widget, paths: list[Path]) -> None:
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
-    middle, plain = QPointF(widget.rect().center()), Qt.KeyboardModifier.NoModifier
-    enter = QDragEnterEvent(middle.toPoint(), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, plain)
-    QApplication.sendEvent(widget, enter)
-    assert enter.isAccepted()
-    QApplication.sendEvent(widget, QDropEvent(middle, Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, plain))
-
-
 def test_without_text_the_tab_says_what_to_do_and_offers_no_preparing(tab):
     assert not tab.prepare_button.isEnabled()
     assert "Add some text" in tab.summary_label.text()
 
 
-def test_what_is_dropped_becomes_a_source_once(tab, archive, qtbot):
+def test_what_is_added_becomes_a_source_once(tab, archive, qtbot):
     with qtbot.waitSignal(tab.sources_changed) as signal:
-        drop(tab.drop_zone, [archive])
+        tab.add_sources([archive])
     assert signal.args == [[archive]]
     with qtbot.assertNotEmitted(tab.sources_changed):
-        drop(tab.drop_zone, [archive])
+        tab.add_sources([archive])
     assert tab.sources() == [archive]
     assert tab.prepare_button.isEnabled()
 
@@ -187,14 +176,6 @@ def test_a_dataset_is_shown_with_its_own_numbers(tab, dataset):
     tab.set_epochs(2.25)
     assert "2.2" in [label.text() for label in tab.dataset_view.findChildren(QLabel)]
     assert tab.text_settings.switches["data.clean_control"].text().endswith(": 60 characters")
-
-
-def test_once_prepared_the_button_leaves_the_stage_to_train(tab, dataset):
-    assert tab.prepare_button.property("role") == "primary"
-    show(tab, dataset)
-    assert not tab.prepare_button.property("role")
-    tab.clear_dataset()
-    assert tab.prepare_button.property("role") == "primary"
 
 
 def test_the_coloured_page_is_the_text_itself(tab, dataset):

@@ -66,11 +66,11 @@ def drag(path: Path) -> QMimeData:
     return mime
 
 
-def drop(window: MainWindow, path: Path) -> None:
+def drop(onto: QWidget, path: Path) -> None:
     mime, buttons, keys = drag(path), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
     copy = Qt.DropAction.CopyAction
-    QApplication.sendEvent(window, QDragEnterEvent(QPoint(40, 40), copy, mime, buttons, keys))
-    QApplication.sendEvent(window, QDropEvent(QPointF(40, 40), copy, mime, buttons, keys))
+    QApplication.sendEvent(onto, QDragEnterEvent(QPoint(4, 4), copy, mime, buttons, keys))
+    QApplication.sendEvent(onto, QDropEvent(QPointF(4, 4), copy, mime, buttons, keys))
 
 
 def test_the_window_is_up_before_torch_is_imported() -> None:
@@ -116,16 +116,30 @@ def test_a_dragged_archive_is_announced_and_a_picture_is_refused(window: MainWin
         event = QDragEnterEvent(QPoint(40, 40), Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton,
                                 Qt.KeyboardModifier.NoModifier)
         QApplication.sendEvent(window, event)
-        assert window.drop_overlay.isVisible()
-        return window.drop_overlay.sentence
+        assert window.file_drags.overlay.isVisible()
+        return window.file_drags.overlay.sentence
 
     assert hover(zipped_text) == "Drop to learn from tales.zip"
     assert hover(Path("holiday.png")).startswith("holiday.png is not text.")
     QApplication.sendEvent(window, QDragLeaveEvent())
-    assert not window.drop_overlay.isVisible()
+    assert not window.file_drags.overlay.isVisible()
     drop(window, Path("holiday.png"))
     assert window.session.sources == (jobs.sample_source(),)
     assert "not text" in window.toast.text
+
+
+def test_a_file_is_the_windows_wherever_it_is_dropped(window: MainWindow, zipped_text: Path) -> None:
+    prompt = window.playground_tab.prompt_edit
+    written = prompt.toPlainText()
+    fields = [widget for widget in window.findChildren(QWidget) if widget.acceptDrops()]
+    for onto in (window.data_tab.drop_zone, *fields):
+        window.data_tab.set_sources([])
+        drop(onto, Path("holiday.png"))
+        assert "not text" in window.toast.text
+        assert window.session.sources == ()
+        drop(onto, zipped_text)
+        assert window.session.sources == (zipped_text,)
+    assert prompt.toPlainText() == written
 
 
 def test_from_a_dropped_archive_to_an_exported_model(window: MainWindow, zipped_text: Path, qtbot: QtBot,
