@@ -20,7 +20,7 @@ class Agenda:
 
     def __init__(self, config: Config, *, first_step: int) -> None:
         self.config = config
-        self.saved_step = first_step if first_step else -1
+        self.saved_step = first_step  # before the first step there is nothing to keep
         self.epoch_step = first_step
         self._first_step = first_step
         self._first_seconds: float | None = None
@@ -45,7 +45,7 @@ class Agenda:
         steps = step - self._first_step - 1
         known = steps >= SPEED_STEPS
         interval = save_interval(self.config, (seconds - self._first_seconds) / steps if known else None)
-        return step - max(self.saved_step, self._first_step) >= interval
+        return step - self.saved_step >= interval
 
     def _due(self, interval: int, step: int) -> bool:
         return interval > 0 and (step % interval == 0 or step == self.config.training.max_steps)

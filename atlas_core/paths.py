@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import sys
+import time
 import uuid
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +14,9 @@ from pathlib import Path
 import platformdirs
 
 from atlas_core.errors import AtlasError
+
+# Windows replaces no file that somebody reads just now, be it a virus scanner; other systems do.
+PATIENCE_SECONDS = 5.0 if sys.platform == "win32" else 0.0
 
 
 def resource(*parts: str) -> Path:
@@ -66,18 +70,50 @@ def file_name(name: str) -> str:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` so that `path` holds either the old bytes or all the new ones, even on power loss."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
         discard(temporary)
         raise cannot_write(path, error) from error
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise now the `AtlasError` that writing `path` would raise after long work."""
+    temporary = beside(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        discard(temporary)
+
+
+def beside(path: Path) -> Path:
+    """A hidden name in the same folder, for what becomes `path` once it is whole."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def replace(source: Path, target: Path) -> None:
+    """`os.replace` that waits a little for a reader of `target` to finish, where the system minds one."""
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            if time.monotonic() >= give_up_at:
+                raise
+            time.sleep(0.05)
 
 
 def discard(path: Path) -> None:
@@ -99,5 +135,10 @@ def sync_folder(folder: Path) -> None:
 
 def cannot_write(path: Path, error: OSError) -> AtlasError:
     """The one sentence for a failed write, whatever failed."""
-    reason = error.strerror or str(error)
+    if isinstance(error, IsADirectoryError):
+        reason = "it is a folder"
+    elif isinstance(error, (FileExistsError, NotADirectoryError)):
+        reason = "a part of its path is a file, not a folder"
+    else:
+        reason = error.strerror or str(error)
     return AtlasError(f"Cannot write {path}: {reason}.", "Free some space or choose a folder you may write to.")

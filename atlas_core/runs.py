@@ -76,6 +76,11 @@ def sidecar(checkpoint: Path) -> Path:
     return checkpoint.with_suffix(".json")
 
 
+def stand_in(checkpoint: Path) -> Path:
+    """Where the older file of the same name lies while a new one takes its place."""
+    return checkpoint.with_name(f"{checkpoint.stem}_before.pt")
+
+
 def read_sidecar(checkpoint: Path) -> CheckpointInfo | None:
     """What is known of a checkpoint, or None if it is not whole."""
     try:
@@ -101,7 +106,8 @@ def newest(run: Path) -> CheckpointInfo | None:
 
 
 def best(run: Path) -> CheckpointInfo | None:
-    return read_sidecar(run / CHECKPOINTS_FOLDER / BEST)
+    path = run / CHECKPOINTS_FOLDER / BEST
+    return read_sidecar(path) or read_sidecar(stand_in(path))
 
 
 def resolve(place: Path) -> Path:

@@ -11,8 +11,6 @@ from PySide6.QtCore import QObject, SignalInstance, Slot
 
 from atlas_gui.worker import Job, Worker
 
-JOIN_MS = 60_000
-
 Handler = Callable[..., None] | SignalInstance
 
 
@@ -43,10 +41,13 @@ class Crew(QObject):
         return name in self._workers
 
     def join(self) -> None:
-        """Wait for every thread, for good; whoever calls this has asked the jobs to stop."""
+        """Wait for every thread, however long: one destroyed at work takes the process down with it.
+
+        Whoever calls this has asked the jobs to stop.
+        """
         self._closed = True
         for worker in self._workers.values():
-            worker.wait(JOIN_MS)
+            worker.wait()
         self._workers.clear()
 
     @Slot()

@@ -53,6 +53,7 @@ from atlas_gui.widgets.toast import Toast
 TITLE = "Atlas Studio"
 FIRST_SIZE = (1280, 800)
 WORDS_MS = 250  # words are redrawn at most this often: faster nobody reads
+PLACED_MS = 400  # until the system has put a new window in its place: a dialog opened before stands beside it
 IDLE_WORDS_MS = 5000  # "saved 2 min ago" grows old also while nothing happens
 
 WAITING = {
@@ -184,6 +185,7 @@ class MainWindow(QMainWindow):
         session.runs_seen.connect(self._on_runs_seen)
         self.tabs.currentChanged.connect(self._on_tab_changed)
         session.run_deleted.connect(self._on_run_deleted)
+        session.exported.connect(self._on_exported)
 
         # the machine, news and mistakes
         session.hardware_read.connect(self.hardware_panel.show_news)
@@ -435,12 +437,13 @@ class MainWindow(QMainWindow):
         self.runs_tab.set_runs(seen.infos, seen.losses)
         if not self._resume_asked:
             self._resume_asked = True
-            interrupted = [info for info in seen.infos if info.state == "interrupted"]
-            if interrupted and self.session.state == IDLE:
-                self._ask_to_resume(interrupted, seen.losses)
+            QTimer.singleShot(PLACED_MS, self, lambda: self._ask_to_resume(seen))
 
-    def _ask_to_resume(self, interrupted: list[RunInfo], losses: dict[Path, list[float]]) -> None:
-        dialog = ResumeDialog(interrupted, losses, parent=self)
+    def _ask_to_resume(self, seen: RunsSeen) -> None:
+        interrupted = [info for info in seen.infos if info.state == "interrupted"]
+        if not interrupted or self.session.state != IDLE or not self.isVisible():
+            return
+        dialog = ResumeDialog(interrupted, seen.losses, parent=self)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.answered.connect(self._on_resume_answered)
         dialog.open()
@@ -479,7 +482,6 @@ class MainWindow(QMainWindow):
         dialog.open_folder_requested.connect(open_folder)
         self.session.export_progressed.connect(dialog.set_progress)
         self.session.exported.connect(dialog.set_exported)
-        self.session.exported.connect(self._on_exported)
         self.session.export_failed.connect(dialog.set_failed)
         dialog.open()
 
@@ -576,6 +578,7 @@ class MainWindow(QMainWindow):
             return
         self.settings.geometry = self.saveGeometry()
         self.settings.tab = self.tabs.currentIndex()
+        self.hide()  # a job may take a moment to let go, and there is nothing to look at any more
         self.session.close()
         super().closeEvent(event)
         self.closed.emit()

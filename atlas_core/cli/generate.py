@@ -44,6 +44,8 @@ def run(args: argparse.Namespace, show: Show) -> None:
     show.keep_stdout_clean()
     checkpoint = runs.resolve(args.model)
     wished = settings_of(checkpoint).replace(arguments.given_settings(args, FLAGS)).sampling
+    if args.out:
+        paths.refuse_unwritable(args.out)
     if args.interactive:
         converse(args, checkpoint, wished, show)
     else:

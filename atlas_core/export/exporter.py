@@ -6,8 +6,6 @@ A file that existed before survives everything but success. Formats and proofs a
 from __future__ import annotations
 
 import contextlib
-import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +16,7 @@ from atlas_core.events import Exported, Progress
 from atlas_core.export import gguf
 from atlas_core.export.verify import llama_check, prove
 from atlas_core.model.gpt import AtlasLM
-from atlas_core.paths import cannot_write, sync_folder
+from atlas_core.paths import beside, cannot_write, replace, sync_folder
 from atlas_core.text.tokenizer import AtlasTokenizer
 
 
@@ -43,15 +41,15 @@ def export_checkpoint(trained: Trained, to: Path, *, type: str = "f16", verify: 
     model, tokenizer, config = trained.model, trained.tokenizer, trained.config
     planned = gguf.plan(model, type)  # refuse before anything touches the disk
     _make_room(to)
-    unproven = to.with_name(f".{to.name}.{uuid.uuid4().hex[:8]}.tmp")
+    unproven = beside(to)
     try:
         yield from gguf.write_gguf(model, tokenizer, config, unproven, type=type, name=name)
         checks: tuple[str, ...] = ()
         if verify:
             checks = yield from prove(unproven, model, tokenizer, config, type=type)
-            yield Progress(0, 0, "", "Asking llama.cpp")
-            checks = (*checks, llama_check(unproven, model, tokenizer))
-        os.replace(unproven, to)
+            agreed = yield from llama_check(unproven, model, tokenizer)
+            checks = (*checks, agreed)
+        replace(unproven, to)
         sync_folder(to.parent)
     except OSError as error:
         raise cannot_write(to, error) from error

@@ -5,6 +5,7 @@ It compares with the model, never with what the writer meant to do, and says in 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from atlas_core.errors import ExportError
 from atlas_core.events import Progress
 from atlas_core.export import vocabulary
 from atlas_core.export.gguf import encode, plan
-from atlas_core.export.llama import TIMEOUT_SECONDS, LlamaUnavailable, llama_greedy
+from atlas_core.export.llama import TIMEOUT_SECONDS, LlamaUnavailable, greedy_steps
 from atlas_core.model.gpt import NORM_EPSILON, ROPE_BASE, AtlasLM
 from atlas_core.text.tokenizer import AtlasTokenizer
 
@@ -44,7 +45,7 @@ def prove(path: Path, model: AtlasLM, tokenizer: AtlasTokenizer, config: Config,
 
 
 def llama_check(path: Path, model: AtlasLM, tokenizer: AtlasTokenizer,
-                *, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
+                *, timeout_seconds: float = TIMEOUT_SECONDS) -> Generator[Progress, None, str]:
     """Let a real llama.cpp write a greedy text from the file, and ask the model at each token for its choice.
 
     Returns a sentence in every case, also where no llama.cpp is installed. Raises `ExportError` if it refuses
@@ -53,13 +54,27 @@ def llama_check(path: Path, model: AtlasLM, tokenizer: AtlasTokenizer,
     start = [tokenizer.eos_id]
     count = min(LLAMA_TOKENS, model.config.max_seq_len - len(start))
     try:
-        text = llama_greedy(path, start, count, timeout_seconds=timeout_seconds)
+        asking = greedy_steps(path, start, count, timeout_seconds=timeout_seconds)
+        text = yield from _told(asking, Progress(0, 0, "", "Asking llama.cpp"))
     except LlamaUnavailable as reason:
         return f"not checked with llama.cpp: {reason}"
     agreed = sum(ours == theirs for ours, theirs in zip(_choices(model, start + text, tokenizer), text, strict=True))
     if agreed < len(text) / 2:  # near ties and coarse types cost single tokens, never most of them
         raise _failed(f"llama.cpp reads another model from it, agreeing on {agreed} of {len(text)} tokens")
     return f"llama.cpp agrees on {agreed} of {len(text)} tokens"
+
+
+def _told(asking: Generator[None, None, list[int]], progress: Progress) -> Generator[Progress, None, list[int]]:
+    """`asking`, with `progress` told first and at each of its pauses; closed when this is closed."""
+    yield progress
+    with contextlib.closing(asking):
+        while True:
+            try:
+                next(asking)
+            except StopIteration as end:
+                text: list[int] = end.value
+                return text
+            yield progress
 
 
 @torch.inference_mode()

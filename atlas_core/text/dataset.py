@@ -138,10 +138,12 @@ class Windows:
 
     They begin every `stride` tokens (0: every `context`); a last one ends with the text, so that none is lost.
     The order is endless: each epoch is a permutation of all windows that depends on `seed` and the epoch alone,
-    so a run that resumes at a position sees what it would have seen.
+    so a run that resumes at a position sees what it would have seen. With a `vocabulary` (its size), a batch that holds
+    an id beyond it raises `DataError`: a flipped bit would else reach the model as a wrong index.
     """
 
-    def __init__(self, tokens: np.ndarray, *, context: int, stride: int = 0, seed: int = 0) -> None:
+    def __init__(self, tokens: np.ndarray, *, context: int, stride: int = 0, seed: int = 0,
+                 vocabulary: int = 0) -> None:
         if len(tokens) < 2:
             raise DataError(f"The text has {many(len(tokens), 'token')}, too few to learn from.", "Add more text.")
         if len(tokens) < context + 1:
@@ -151,6 +153,7 @@ class Windows:
         self.context = context
         self.stride = stride or context
         self.seed = seed
+        self.vocabulary = vocabulary
         self.count = -(-(len(tokens) - 1 - context) // self.stride) + 1
         self._order_of: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 
@@ -183,6 +186,9 @@ class Windows:
         T = self.context
         starts = np.minimum(indices * self.stride, len(self.tokens) - 1 - T)      # (B,)
         rows = self.tokens[starts[:, None] + np.arange(T + 1)].astype(np.int64)   # (B, T + 1)
+        if self.vocabulary and rows.max() >= self.vocabulary:
+            raise DataError(f"The dataset is damaged: it holds the token {rows.max()}, and its vocabulary ends at "
+                            f"{self.vocabulary - 1}.", _AGAIN)
         return np.ascontiguousarray(rows[:, :-1]), np.ascontiguousarray(rows[:, 1:])
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from atlas_core.config import Config
 from atlas_core.errors import CheckpointError, ConfigError
 from atlas_core.history import perplexity
 from atlas_core.model.gpt import AtlasLM
-from atlas_core.paths import cannot_write, discard, sync_folder, write_atomically
+from atlas_core.paths import beside, cannot_write, discard, replace, sync_folder, write_atomically
 from atlas_core.text.tokenizer import AtlasTokenizer
 
 FORMAT = 1
@@ -88,8 +87,8 @@ def file_name(kind: str, step: int, epoch: int) -> str:
 def save(path: Path, state: dict[str, Any], *, kind: str, epoch: float, learning_rate: float, parameters: int) -> int:
     """Write `state` (the keys of `KEYS`) to `path`, then its sidecar; returns the bytes.
 
-    A crash at any moment leaves either no new checkpoint or a whole one. Raises `AtlasError` if the
-    disk refuses.
+    A crash at any moment leaves either no new checkpoint or a whole one, and one that had this name before is
+    whole until then. Raises `AtlasError` if the disk refuses.
     """
     progress = Progress(**state["progress"])
     size, digest = _write(path, state)
@@ -111,11 +110,12 @@ def save(path: Path, state: dict[str, Any], *, kind: str, epoch: float, learning
         "parameters": parameters,
     }
     write_atomically(runs.sidecar(path), json.dumps(about, indent=2).encode())
+    _remove(runs.stand_in(path))
     return size
 
 
 def _write(path: Path, state: dict[str, Any]) -> tuple[int, str]:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -123,8 +123,8 @@ def _write(path: Path, state: dict[str, Any]) -> tuple[int, str]:
             file.flush()
             os.fsync(file.fileno())
         size, digest = temporary.stat().st_size, soundness.sha256(temporary)
-        runs.sidecar(path).unlink(missing_ok=True)  # it speaks of the file that is replaced now
-        os.replace(temporary, path)
+        _step_aside(path)
+        replace(temporary, path)
         sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         discard(temporary)
@@ -133,14 +133,29 @@ def _write(path: Path, state: dict[str, Any]) -> tuple[int, str]:
     return size, digest
 
 
+def _step_aside(path: Path) -> None:
+    """Free the name of a checkpoint. A whole one stays so under the name of its stand-in."""
+    if runs.read_sidecar(path) is not None:
+        before = runs.stand_in(path)
+        _remove(before)
+        write_atomically(runs.sidecar(before), runs.sidecar(path).read_bytes())  # counts once the file has come
+        replace(path, before)
+    runs.sidecar(path).unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    """Delete a checkpoint, its sidecar first: without it the file does not count."""
+    discard(runs.sidecar(path))
+    discard(path)
+
+
 def prune(run: Path, *, keep_steps: int, keep_epochs: int) -> list[Path]:
     """Delete the oldest step and epoch checkpoints beyond the given numbers; best and emergency ones stay."""
     removed = []
     for kind, keep in (("step", keep_steps), ("epoch", keep_epochs)):
         of_kind = [info.path for info in runs.checkpoints(run) if info.kind == kind]
         for path in of_kind[: max(0, len(of_kind) - keep)]:
-            discard(runs.sidecar(path))
-            discard(path)
+            _remove(path)
             removed.append(path)
     return removed
 
@@ -156,8 +171,8 @@ def set_aside_after(run: Path, step: int) -> list[Path]:
             folder = info.path.parent / runs.SET_ASIDE_FOLDER
             folder.mkdir(exist_ok=True)
             target = folder / f"{info.path.stem}-{int(info.saved_at)}.pt"
-            os.replace(runs.sidecar(info.path), runs.sidecar(target))  # first: without it the file does not count
-            os.replace(info.path, target)
+            replace(runs.sidecar(info.path), runs.sidecar(target))  # first: without it the file does not count
+            replace(info.path, target)
             moved.append(target)
     return moved
 

@@ -64,7 +64,8 @@ class Trainer:
         self.device = hardware.choose_device(config.hardware.device)
         self.precision = hardware.choose_precision(t.precision, self.device)
         self.threads = hardware.use_threads(config.hardware.threads)
-        self.train_windows = Windows(dataset.tokens("train"), context=context, stride=config.data.stride, seed=t.seed)
+        self.train_windows = Windows(dataset.tokens("train"), context=context, stride=config.data.stride, seed=t.seed,
+                                     vocabulary=dataset.meta.n_vocab)
         self.val_windows = validation_windows(dataset, "val", context) if "val" in dataset.meta.splits else None
         if t.early_stopping_patience and self.val_windows is None:
             raise DataError(f"training.early_stopping_patience ({t.early_stopping_patience}) needs text to validate on "
@@ -346,7 +347,7 @@ class Trainer:
 def validation_windows(dataset: Dataset, split: str, context: int) -> Windows:
     """Windows over all of `split`; a split shorter than the context gets shorter ones."""
     tokens = dataset.tokens(split)
-    return Windows(tokens, context=min(context, len(tokens) - 1))
+    return Windows(tokens, context=min(context, len(tokens) - 1), vocabulary=dataset.meta.n_vocab)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

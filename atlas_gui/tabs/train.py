@@ -251,6 +251,8 @@ class TrainTab(QWidget):
         self._save_now.clicked.connect(self.save_now_requested)
         self._sample_now.clicked.connect(self.sample_now_requested)
         self._filter.textChanged.connect(self._on_filter_changed)
+        self._log_bottom = 0  # where its scroll bar ended so far
+        self._log_view.verticalScrollBar().rangeChanged.connect(self._on_log_grown)
         theme.notifier.changed.connect(self._show_samples)
 
     # ---- drawing -------------------------------------------------------------------------------
@@ -328,6 +330,13 @@ class TrainTab(QWidget):
 
     def _on_image_wished(self) -> None:
         self.image_export_requested.emit(self._loss.image())
+
+    def _on_log_grown(self, _top: int, bottom: int) -> None:
+        """Follow the end unless the person reads further up. Qt alone loses it: lines are wrapped only when drawn."""
+        bar = self._log_view.verticalScrollBar()
+        if bar.value() >= self._log_bottom:
+            bar.setValue(bottom)
+        self._log_bottom = bottom
 
     def _on_filter_changed(self) -> None:
         self._log_view.setPlainText("\n".join(filter(self._passes_filter, self._log)))

@@ -407,6 +407,13 @@ def test_a_terminal_that_is_closed_makes_training_save(dataset: Path, tmp_path: 
     assert runs.inspect(tmp_path / "run").state == "interrupted"
 
 
+def test_a_place_that_cannot_be_written_is_told_before_the_text_is_drawn(
+        atlas: Atlas, finished_run: Path, tmp_path: Path) -> None:
+    assert atlas("generate", finished_run, "--prompt", "KING", "--out", tmp_path) == 1
+    assert "it is a folder" in atlas.err
+    assert "tokens/s" not in atlas.err
+
+
 def test_generated_text_alone_is_on_standard_output(atlas: Atlas, finished_run: Path) -> None:
     argv = ("generate", finished_run, "--prompt", "The winds", "--greedy", "--max-new-tokens", "5")
     assert atlas(*argv) == 0

@@ -7,15 +7,17 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
 from atlas_core.config import Config, Sampling
 from atlas_core.errors import ExportError
-from atlas_core.events import Exported, TextPiece
+from atlas_core.events import Exported, Progress, TextPiece
 from atlas_core.export import exporter, gguf, llama, verify
 from atlas_core.generation.generator import stream
 from atlas_core.model.gpt import AtlasLM
@@ -29,6 +31,15 @@ pytest.importorskip("xllamacpp", reason="llama.cpp comes with the extra 'verify'
 def trained(tokenizer: AtlasTokenizer, **changes: object) -> Trained:
     model = lively_model(vocab_size=tokenizer.n_vocab, max_seq_len=64, seed=10, **changes)  # a talkative one
     return Trained(model, tokenizer, Config(model=model.config))
+
+
+def concluded(check: Generator[Progress, None, str]) -> str:
+    """The sentence at the end of a check."""
+    while True:
+        try:
+            next(check)
+        except StopIteration as end:
+            return str(end.value)
 
 
 def written(what: Trained, path: Path, type: str) -> Path:
@@ -139,13 +150,13 @@ def test_a_context_smaller_than_the_check_fits(tmp_path: Path) -> None:
     model = lively_model(vocab_size=tokenizer.n_vocab, max_seq_len=8)
     what = Trained(model, tokenizer, Config(model=model.config))
     path = written(what, tmp_path / "model.gguf", "f32")
-    assert verify.llama_check(path, model, tokenizer) == "llama.cpp agrees on 7 of 7 tokens"
+    assert concluded(verify.llama_check(path, model, tokenizer)) == "llama.cpp agrees on 7 of 7 tokens"
 
 
 def test_llama_cpp_notices_another_model(what: Trained, file: Path) -> None:
     other = lively_model(vocab_size=what.tokenizer.n_vocab, max_seq_len=64, seed=9)
     with pytest.raises(ExportError, match="another model"):
-        verify.llama_check(file, other, what.tokenizer)
+        concluded(verify.llama_check(file, other, what.tokenizer))
 
 
 def test_a_file_that_llama_cpp_refuses_fails_with_its_reason(tmp_path: Path) -> None:
@@ -156,8 +167,23 @@ def test_a_file_that_llama_cpp_refuses_fails_with_its_reason(tmp_path: Path) -> 
 
 
 def test_a_llama_cpp_that_takes_too_long_is_not_waited_for(what: Trained, file: Path) -> None:
-    sentence = verify.llama_check(file, what.model, what.tokenizer, timeout_seconds=0.01)
+    sentence = concluded(verify.llama_check(file, what.model, what.tokenizer, timeout_seconds=0.01))
     assert sentence.startswith("not checked with llama.cpp: llama.cpp did not answer within")
+
+
+def test_an_export_that_is_stopped_while_llama_cpp_thinks_leaves_neither_child_nor_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llama, "GLANCE_SECONDS", 0.001)
+    before = set(psutil.Process().children())
+    events = exporter.export_checkpoint(trained(small_vocabulary()), tmp_path / "model.gguf", type="f32")
+    asking = [event for event in itertools.islice(events, 200)
+              if isinstance(event, Progress) and event.label == "Asking llama.cpp"]
+    assert len(asking) > 1  # the first comes before it is started
+    assert set(psutil.Process().children()) > before
+    events.close()  # type: ignore[attr-defined]
+    assert set(psutil.Process().children()) == before
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_llama_cpp_the_export_says_so(
@@ -165,7 +191,7 @@ def test_without_llama_cpp_the_export_says_so(
 ) -> None:
     monkeypatch.setitem(sys.modules, "xllamacpp", None)  # as if it were not installed
     assert not llama.llama_installed()
-    assert verify.llama_check(file, what.model, what.tokenizer) == (
+    assert concluded(verify.llama_check(file, what.model, what.tokenizer)) == (
         "not checked with llama.cpp: llama.cpp is not installed")
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
+import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from atlas_core import jobs, runs
+from atlas_core import jobs, runs, soundness
 from atlas_core.config import Config, Sampling, Training
 from atlas_core.control import Control
 from atlas_core.errors import AtlasError, CheckpointError, DataError, DeviceError, NumericsError
@@ -28,7 +32,7 @@ from atlas_core.events import (
     StepDone,
 )
 from atlas_core.model.gpt import AtlasLM
-from atlas_core.training import checkpoint
+from atlas_core.training import checkpoint, records
 from atlas_core.training.optim import build_optimizer, learning_rate
 from tests import tiny
 
@@ -284,6 +288,56 @@ def test_a_save_that_fails_leaves_the_older_best_checkpoint_whole(
     assert not list(best.path.parent.glob(".*"))
 
 
+class Killed(BaseException):
+    """The power is cut."""
+
+
+def test_whenever_a_save_is_cut_off_a_best_checkpoint_is_whole(
+        dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    train(dataset, run)
+    best = runs.best(run)
+    assert best is not None
+    state = checkpoint.load(best.path)
+
+    def save(*, cut_at: int) -> None:
+        """Save a best one; the `cut_at`-th change of a name in the folder does not happen any more."""
+        done = itertools.count(1)
+
+        def or_die(change: Callable[..., object]) -> Callable[..., object]:
+            def changed(*args: object, **named: object) -> object:
+                if next(done) == cut_at:
+                    raise Killed
+                return change(*args, **named)
+            return changed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", or_die(os.replace))
+            patch.setattr(Path, "unlink", or_die(Path.unlink))
+            checkpoint.save(best.path, state, kind="best", epoch=1.0, learning_rate=0.1, parameters=1)
+
+    cuts = 0
+    while True:
+        try:
+            save(cut_at=cuts + 1)
+            break
+        except Killed:
+            cuts += 1
+            survivor = runs.best(run)
+            assert survivor is not None and soundness.is_as_written(survivor.path)
+    assert cuts >= 4
+    assert runs.best(run) != best
+    assert [info.kind for info in runs.checkpoints(run)].count("best") == 1
+
+
+def test_stopped_before_its_first_step_a_run_has_nothing_to_save(dataset: Path, tmp_path: Path) -> None:
+    control = Control()
+    control.stop()
+    events = train(dataset, tmp_path / "run", control=control)
+    assert isinstance(events[-1], Finished) and events[-1].details["step"] == 0
+    assert runs.checkpoints(tmp_path / "run") == []
+
+
 def test_loading_a_model_beside_training_draws_no_random_number(dataset: Path, tmp_path: Path) -> None:
     train(dataset, tmp_path / "run", tiny.config(training__max_steps=4))
     before = torch.get_rng_state()
@@ -520,6 +574,15 @@ def test_any_other_error_saves_an_emergency_checkpoint_and_is_told_unchanged(dat
     assert "FAILED: RuntimeError: the card fell off the bus" in (tmp_path / "run" / runs.LOG_FILE).read_text()
 
 
+def test_a_token_that_no_vocabulary_holds_is_named(tmp_path: Path) -> None:
+    dataset = tiny.make_dataset(tmp_path)
+    tokens = np.memmap(dataset / "train.bin", dtype="<u2", mode="r+")
+    tokens[:] = 50_000
+    tokens.flush()
+    with pytest.raises(DataError, match=r"holds the token 50000, and its vocabulary ends at \d+\."):
+        train(dataset, tmp_path / "run")
+
+
 def test_a_context_longer_than_the_text_is_refused_with_a_remedy(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         train(dataset, tmp_path / "run", tiny.config(model__max_seq_len=100_000))
@@ -543,7 +606,9 @@ def test_a_run_without_validation_trains_and_samples_all_the_same(tmp_path: Path
 # ---- records --------------------------------------------------------------------------------------------
 
 
-def test_the_log_tells_sessions_resumes_validations_and_the_end(dataset: Path, tmp_path: Path) -> None:
+def test_the_log_tells_sessions_resumes_validations_and_the_end(
+        dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "LOG_SECONDS", 0.0)  # every step has its line, also where all take no ten seconds
     train(dataset, tmp_path / "run", tiny.config(training__max_steps=6))
     train(dataset, tmp_path / "run", tiny.config(training__max_steps=60), resume=runs.resolve(tmp_path / "run"))
     log = (tmp_path / "run" / runs.LOG_FILE).read_text()

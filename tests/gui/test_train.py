@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,23 @@ def test_the_filter_hides_lines_and_gives_them_back(tab: TrainTab, qtbot: QtBot)
     assert "3.000" not in view.toPlainText()
     edit.clear()
     assert len(view.toPlainText().splitlines()) == 3
+
+
+def test_the_log_follows_its_end_until_a_person_reads_further_up(tab: TrainTab, qtbot: QtBot) -> None:
+    view = tab.findChild(QPlainTextEdit, "logView")
+    assert view is not None
+    bar = view.verticalScrollBar()
+    lines = itertools.cycle(("epoch 1 done: mean loss 3.930", "step 43: validation loss 2.842, the best so far",
+                             "saved atlas_epoch_1_step_43.pt (9.9 MB)"))
+    for number, line in zip(range(60), lines, strict=False):
+        tab.add_log(f"12:00:{number:02}  {line}")  # most of them are wrapped
+        if number % 3:
+            view.grab()  # lays them out
+        qtbot.waitUntil(lambda: bar.value() == bar.maximum())
+    bar.setValue(3)
+    tab.add_log("12:01:00  news")
+    view.grab()
+    assert bar.value() == 3
 
 
 def test_wishes_are_only_possible_while_a_run_could_grant_them(tab: TrainTab, qtbot: QtBot) -> None:

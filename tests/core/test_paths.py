@@ -1,0 +1,50 @@
+"""Writing files: whole or not at all, and a refusal in words."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from atlas_core import paths
+from atlas_core.errors import AtlasError
+
+
+def test_a_path_that_leads_through_a_file_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("dear")
+    with pytest.raises(AtlasError, match="a part of its path is a file, not a folder"):
+        paths.write_atomically(tmp_path / "letter" / "model.gguf", b"")
+
+
+def test_a_folder_in_the_place_of_the_file_is_found_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(AtlasError, match="it is a folder"):
+        paths.refuse_unwritable(tmp_path)
+    paths.refuse_unwritable(tmp_path / "new" / "texts.txt")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_reader_that_is_in_the_way_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "PATIENCE_SECONDS", 60.0)
+    refusals, replace = [PermissionError(13, "in use"), PermissionError(13, "in use")], os.replace
+
+    def busy(source: Path, target: Path) -> None:
+        if refusals:
+            raise refusals.pop()
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", busy)
+    paths.write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert not refusals
+
+
+def test_a_refusal_that_stays_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(*_: object) -> None:
+        raise PermissionError(13, "in use")
+
+    monkeypatch.setattr(os, "replace", locked)
+    monkeypatch.setattr(paths, "PATIENCE_SECONDS", 0.1)
+    with pytest.raises(AtlasError, match="in use"):
+        paths.write_atomically(tmp_path / "file", b"new")
+    assert list(tmp_path.iterdir()) == []
