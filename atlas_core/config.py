@@ -56,13 +56,13 @@ class Model:
     hidden_size: int = setting(512, "Width of every layer.", low=8, high=65536)
     num_layers: int = setting(8, "Depth: how many blocks follow each other.", low=1, high=1024)
     num_heads: int = setting(8, "Attention heads in each block; they share the width equally.", low=1, high=1024)
-    num_kv_heads: int = setting(0, "Heads of keys and values, shared by groups of attention heads: fewer save memory "
-                                "while writing text; 0 means one for each attention head.",
+    num_kv_heads: int = setting(0, "llama: heads of keys and values, shared by groups of attention heads. Fewer save "
+                                "memory while writing text; 0 means one for each attention head.",
                                 low=0, high=1024, advanced=True, family="llama")
     mlp_ratio: float = setting(4.0, "Width of each block's inner layer, as a multiple of the width. llama has three "
                                "matrices there for gpt2's two, so it takes two thirds of it, rounded up to 32s.",
                                low=0.25, high=64.0, advanced=True)
-    activation: str = setting("gelu", "Non-linearity of the inner layer; only gelu can be exported to GGUF.",
+    activation: str = setting("gelu", "gpt2: non-linearity of the inner layer; only gelu can be exported to GGUF.",
                               choices=("gelu", "silu", "relu"), advanced=True, family="gpt2")
     dropout: float = setting(0.1, "Share of embedding and residual values dropped while training; 0 for large texts.",
                              low=0.0, high=0.95)

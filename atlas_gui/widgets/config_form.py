@@ -163,13 +163,18 @@ class ConfigForm(QWidget):
         self._filter()
 
     def _filter(self) -> None:
-        """Show the rows that match; a search looks into the advanced ones too."""
+        """Show the rows that match and mean something to this network, and those a problem names.
+
+        A search looks into the advanced ones too.
+        """
         words = self.search_edit.text().lower().split()
         shown = set()
         for row in self._rows.values():
             wanted = row.matches(words) if words else self.advanced_check.isChecked() or not row.setting.advanced
-            row.setVisible(wanted or row.wrong)
-            if wanted or row.wrong:
+            wanted = wanted and row.setting.applies(self._config)
+            wanted = wanted or row.wrong or any(row.setting.key in problem for problem in self._problems)
+            row.setVisible(wanted)
+            if wanted:
                 shown.add(row.setting.section)
         for section, heading in self._headings.items():
             heading.setVisible(section in shown)

@@ -19,8 +19,8 @@ from atlas_gui.widgets.number_spin import NumberSpin
 STEPS = {"model.hidden_size": 64, "model.max_seq_len": 64}  # sizes that processors like, and that heads divide
 WORDS = {"min": "minimum", "max": "maximum", "num": "", "seq": "sequence", "len": "length", "lr": "learning rate",
          "val": "validation", "eval": "validation", "grad": "gradient", "vocab": "vocabulary", "chars": "characters",
-         "mlp": "MLP", "bos": "BOS", "eos": "EOS", "beta1": "beta 1", "beta2": "beta 2", "tensorboard": "TensorBoard",
-         "unicode": "Unicode", "k": "K", "p": "P", "warmup": "warm-up"}
+         "mlp": "MLP", "kv": "key-value", "bos": "BOS", "eos": "EOS", "beta1": "beta 1", "beta2": "beta 2",
+         "tensorboard": "TensorBoard", "unicode": "Unicode", "k": "K", "p": "P", "warmup": "warm-up"}
 ESCAPES = {"\\": r"\\", "\n": r"\n", "\t": r"\t", "|": r"\|"}
 
 

@@ -149,6 +149,27 @@ def test_advanced_settings_appear_when_asked_for(form, qtbot):
     assert editor(form, "model.activation").isVisible()
 
 
+def test_settings_of_the_other_family_are_not_shown(form):
+    form.advanced_check.setChecked(True)
+    assert not editor(form, "model.num_kv_heads").isVisible()
+    form.edit("model.family", "llama")
+    assert editor(form, "model.num_kv_heads").isVisible()
+    assert not editor(form, "model.activation").isVisible()
+    form.set_config(Config())
+    assert editor(form, "model.activation").isVisible()
+
+
+def test_what_stands_in_the_way_of_a_family_is_named_and_shown(form):
+    form.edit("model.activation", "relu")
+    assert not editor(form, "model.activation").isVisible()
+    form.edit("model.family", "llama")
+    assert form.problems() == ["model.activation (relu) is for model.family gpt2, not llama: leave it at gelu"]
+    assert editor(form, "model.activation").isVisible()
+    form.edit("model.activation", "gelu")
+    assert form.config().model.family == "llama"
+    assert not editor(form, "model.activation").isVisible()
+
+
 def test_choices_and_ticks_are_handed_out(form, qtbot):
     combo, tick = editor(form, "training.scheduler_type"), editor(form, "training.gradient_checkpointing")
     assert isinstance(combo, QComboBox)
