@@ -19,8 +19,11 @@ from typing import Any
 
 import yaml
 
+from atlas_core import hours
 from atlas_core.errors import ConfigError
 from atlas_core.paths import write_atomically
+
+COOLEST_TARGET_C = 40.0  # no machine at work stays below it
 
 ENDLESS = 10**7  # an upper bound from here on only keeps arithmetic sane; no one needs to read it
 
@@ -204,6 +207,12 @@ class Hardware:
                           choices=("auto", "cpu", "cuda", "mps"))
     threads: int = setting(0, "Processor threads for training; 0 means one for every core.",
                            low=0, high=1024, advanced=True)
+    target_temperature: float = setting(0.0, "Cool mode: rests between steps keep what computes at this temperature; "
+                                        "0 turns it off.", unit="°C", low=0.0, high=95.0)
+    quiet_hours: str = setting("", "Hours of the day, such as 22:00-07:00, in which cool mode keeps the quiet "
+                               "temperature.", advanced=True)
+    quiet_temperature: float = setting(55.0, "What cool mode keeps in the quiet hours.", unit="°C",
+                                       low=COOLEST_TARGET_C, high=95.0, advanced=True)
 
 
 @dataclass(frozen=True)
@@ -384,7 +393,7 @@ def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
 
 def contradictions(config: Config) -> list[str]:
     """Settings that are each allowed but not together, one sentence each."""
-    m, t, d = config.model, config.training, config.data
+    m, t, d, h = config.model, config.training, config.data, config.hardware
     problems = []
     if m.hidden_size % m.num_heads:
         problems.append(f"model.num_heads ({m.num_heads}) must divide model.hidden_size ({m.hidden_size})")
@@ -412,9 +421,24 @@ def contradictions(config: Config) -> list[str]:
         problems.append(f"data.chunk_overlap ({d.chunk_overlap}) needs data.chunk_tokens above 0")
     if d.max_chars and d.min_chars > d.max_chars:
         problems.append(f"data.min_chars ({d.min_chars}) exceeds data.max_chars ({d.max_chars})")
+    if 0 < h.target_temperature < COOLEST_TARGET_C:
+        problems.append(f"hardware.target_temperature ({h.target_temperature:g}) is too cool for a machine at work: "
+                        f"take {COOLEST_TARGET_C:g} or more, or 0 to turn it off")
+    if not _are_hours(h.quiet_hours):
+        problems.append(f"hardware.quiet_hours must be like 22:00-07:00, not {h.quiet_hours!r}")
+    elif h.quiet_hours.strip() and not h.target_temperature:
+        problems.append("hardware.quiet_hours needs a hardware.target_temperature for the rest of the day")
     if d.stride > m.max_seq_len:
         problems.append(f"data.stride ({d.stride}) exceeds model.max_seq_len ({m.max_seq_len}): text would be skipped")
     return problems
+
+
+def _are_hours(text: str) -> bool:
+    try:
+        hours.parse(text)
+    except ValueError:
+        return False
+    return True
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:

@@ -45,6 +45,7 @@ class Control:
     def pause(self) -> None:
         with self._lock:
             self._paused = True
+        self._wake.set()
 
     def resume(self) -> None:
         with self._lock:
@@ -91,7 +92,8 @@ class Control:
         with self._lock:
             return self._samples.popleft() if self._samples else None
 
-    def wait(self, seconds: float) -> None:
-        """Sleep until a new wish comes or the time is over."""
-        self._wake.wait(seconds)
+    def wait(self, seconds: float) -> bool:
+        """Sleep until a new wish comes or the time is over; whether a wish came."""
+        woken = self._wake.wait(seconds)
         self._wake.clear()
+        return woken

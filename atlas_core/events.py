@@ -93,7 +93,10 @@ class RunStarted(Event):
 
 @dataclass(frozen=True)
 class StepDone(Event):
-    """One optimizer step. `loss` is in nats a token, `seconds` is training time since step 0."""
+    """One optimizer step. `loss` is in nats a token, `seconds` is training time since step 0.
+
+    Rests for cooling count: `seconds` and `tokens_per_s` are what a clock on the wall would tell.
+    """
 
     event: ClassVar[str] = "step"
     step: int
@@ -104,6 +107,21 @@ class StepDone(Event):
     tokens_per_s: float
     tokens_seen: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Cooling(Event):
+    """How cool mode stands. `idle` is the share of about the last minute that was spent idle.
+
+    `state` is "ready" (cool enough: full speed), "holding" (rests keep the target), "hot" (work waits until it is
+    cooler) or "blind" (no sensible reading: a safe pace).
+    """
+
+    event: ClassVar[str] = "cooling"
+    state: str
+    temperature_c: float | None
+    target_c: float
+    idle: float
 
 
 @dataclass(frozen=True)

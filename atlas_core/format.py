@@ -90,6 +90,14 @@ def percent(share: float) -> str:
     return f"{share * 100:.0f}{SPACE}%" if math.isfinite(share) else DASH
 
 
+def cooling(state: str, target_c: float, idle: float) -> str:
+    """How cool mode stands: "cooling: 23 % idle, holding 65 °C"; empty while it need not do anything."""
+    target = f"{target_c:.0f}{SPACE}°C"
+    return {"holding": f"cooling: {percent(idle)} idle, holding {target}",
+            "hot": f"paused by heat, until below {target}",
+            "blind": f"no temperature: a safe pace, {percent(idle)} idle"}.get(state, "")
+
+
 def loss(value: float | None) -> str:
     """Nats a token, always three decimals, so that a changing number keeps its width."""
     return DASH if value is None or not math.isfinite(value) else f"{value:.3f}"

@@ -19,6 +19,7 @@ from atlas_core.cli.meter import LineMeter, LiveMeter, Meter
 from atlas_core.cli.rate_plot import rate_plot
 from atlas_core.control import Control
 from atlas_core.events import (
+    Cooling,
     Estimate,
     EvalDone,
     Event,
@@ -148,6 +149,7 @@ class Terminal(Show):
         self._stream: TextIO = sys.stdout
         self._run: RunStarted | None = None
         self._pace = Pace()
+        self._cooling = ""
 
     @cached_property
     def _console(self) -> Console:
@@ -165,8 +167,10 @@ class Terminal(Show):
             self._progress(event)
         elif isinstance(event, StepDone):
             self._step(event)
+        elif isinstance(event, Cooling):
+            self._cooling = people.cooling(event.state, event.target_c, event.idle)
         elif isinstance(event, RunStarted):
-            self._run, self._pace = event, Pace()
+            self._run, self._pace, self._cooling = event, Pace(), ""
             self._line(sentences.sentence(event))
         elif isinstance(event, EvalDone):
             in_run = f" ({sentences.compared(event)})" if self._run else ""  # a single evaluation has no rivals
@@ -225,7 +229,7 @@ class Terminal(Show):
         self._pace.add(event.step, event.seconds)
         total = self._run.max_steps
         numbers = sentences.step(event, max_steps=total, seconds_left=self._pace.seconds_left(total))
-        self._meter.update("step", event.step, total, people.plain(numbers))
+        self._meter.update("step", event.step, total, people.plain("  ".join(filter(None, (numbers, self._cooling)))))
 
     def _sample(self, event: SampleDrawn) -> None:
         self._line(f"sample at step {people.count(event.step)}:", style="bold")

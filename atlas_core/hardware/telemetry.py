@@ -150,6 +150,14 @@ def best_telemetry() -> Telemetry:
     return SystemTelemetry()
 
 
+def telemetry_of(device_type: str) -> Telemetry | None:
+    """What watches the device that computes ("cpu", "cuda", "mps"); None where nothing does."""
+    if device_type == "cpu":
+        return SystemTelemetry()
+    telemetry = best_telemetry()
+    return telemetry if telemetry.is_gpu else None
+
+
 def short_card_name(name: str) -> str:
     """The name as people say it: "NVIDIA GeForce RTX 4070" is an "RTX 4070"."""
     return re.sub(r"^(NVIDIA\s+)?(GeForce\s+)?", "", name).strip() or name

@@ -44,6 +44,7 @@ from atlas_core.model.gpt import AtlasLM
 from atlas_core.paths import discard
 from atlas_core.text.dataset import Dataset, Windows, check_context
 from atlas_core.training import checkpoint
+from atlas_core.training.cooling import rests_for
 from atlas_core.training.optim import build_optimizer, learning_rate, load_optimizer, set_learning_rate
 from atlas_core.training.weights import Weights
 
@@ -77,6 +78,7 @@ class Trainer:
         self.weights = Weights(self.model, self.precision)
         self.optimizer = build_optimizer(self.weights.named(), t)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        self.cooler = rests_for(config.hardware, self.device.type)
         self.progress = checkpoint.Progress()
         if saved is not None:
             self._go_on(saved)
@@ -103,11 +105,13 @@ class Trainer:
 
     def _loop(self) -> Iterator[Event]:
         agenda, progress = self.agenda, self.progress
+        self.cooler.skip()
         while not self._complete() and not self._out_of_patience() and not self.control.stopping:
+            rested_s = yield from self.cooler.rest(self.control)
             yield from self._wishes()
             if self.control.stopping:
                 break
-            step = self._step()
+            step = self._on_the_wall(self._step(), rested_s)
             if agenda.reports(progress.step):
                 yield step
             ended = self._epoch_ended()
@@ -144,6 +148,7 @@ class Trainer:
                 break
             if told:  # else the pause came while we were busy, and is told first
                 self.control.wait(0.2)
+        self.cooler.skip()  # neither a pause nor a text is work to rest from
         if told and not self.control.stopping:
             yield StateChanged("running", self.progress.step)
 
@@ -186,6 +191,16 @@ class Trainer:
             tokens_per_s=self.config.tokens_per_step / seconds,
             tokens_seen=progress.step * self.config.tokens_per_step, seconds=progress.seconds,
         )
+
+    def _on_the_wall(self, step: StepDone, rested_s: float) -> StepDone:
+        """The step with the rest before it counted in: speed and time left are those of a clock on the wall."""
+        if not rested_s:
+            return step
+        self.progress.seconds += rested_s
+        self.progress.epoch_seconds += rested_s
+        tokens = self.config.tokens_per_step
+        return dataclasses.replace(step, seconds=self.progress.seconds,
+                                   tokens_per_s=tokens / (tokens / step.tokens_per_s + rested_s))
 
     def _refuse_nonsense(self, loss: float, norm: float) -> None:
         """Stop before a loss that is no number reaches the weights; fp16's scaler handles its own overflows."""
@@ -239,6 +254,7 @@ class Trainer:
                               batches=self.config.evaluation.eval_batches):
             if isinstance(event, EvalDone):
                 result = event
+            yield from self.cooler.rest(self.control)
         improved = progress.validated(result.val_loss, min_gain=self.config.training.early_stopping_min_gain)
         yield dataclasses.replace(result, step=progress.step, epoch=self._epoch(), best=progress.best_val_loss,
                                   improved=improved)
