@@ -393,7 +393,7 @@ def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
 
 def contradictions(config: Config) -> list[str]:
     """Settings that are each allowed but not together, one sentence each."""
-    m, t, d, h = config.model, config.training, config.data, config.hardware
+    m, t, d = config.model, config.training, config.data
     problems = []
     if m.hidden_size % m.num_heads:
         problems.append(f"model.num_heads ({m.num_heads}) must divide model.hidden_size ({m.hidden_size})")
@@ -421,24 +421,24 @@ def contradictions(config: Config) -> list[str]:
         problems.append(f"data.chunk_overlap ({d.chunk_overlap}) needs data.chunk_tokens above 0")
     if d.max_chars and d.min_chars > d.max_chars:
         problems.append(f"data.min_chars ({d.min_chars}) exceeds data.max_chars ({d.max_chars})")
+    if d.stride > m.max_seq_len:
+        problems.append(f"data.stride ({d.stride}) exceeds model.max_seq_len ({m.max_seq_len}): text would be skipped")
+    return problems + _cooling_contradictions(config.hardware)
+
+
+def _cooling_contradictions(h: Hardware) -> list[str]:
+    problems = []
     if 0 < h.target_temperature < COOLEST_TARGET_C:
         problems.append(f"hardware.target_temperature ({h.target_temperature:g}) is too cool for a machine at work: "
                         f"take {COOLEST_TARGET_C:g} or more, or 0 to turn it off")
-    if not _are_hours(h.quiet_hours):
-        problems.append(f"hardware.quiet_hours must be like 22:00-07:00, not {h.quiet_hours!r}")
-    elif h.quiet_hours.strip() and not h.target_temperature:
-        problems.append("hardware.quiet_hours needs a hardware.target_temperature for the rest of the day")
-    if d.stride > m.max_seq_len:
-        problems.append(f"data.stride ({d.stride}) exceeds model.max_seq_len ({m.max_seq_len}): text would be skipped")
-    return problems
-
-
-def _are_hours(text: str) -> bool:
     try:
-        hours.parse(text)
+        quiet = hours.parse(h.quiet_hours)
     except ValueError:
-        return False
-    return True
+        problems.append(f"hardware.quiet_hours must be like 22:00-07:00, not {_shown(h.quiet_hours)}")
+    else:
+        if quiet is not None and not h.target_temperature:
+            problems.append("hardware.quiet_hours needs a hardware.target_temperature for the rest of the day")
+    return problems
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:

@@ -282,8 +282,10 @@ class MainWindow(QMainWindow):
         """The toolbar and the status line, from what the session knows."""
         session = self.session
         self.run_bar.show_state(self._run_bar_state())
+        self.hardware_panel.show_cooling(session.cooling if session.training else "")
         run, state = session.run, session.state
-        self._status.setText(sentences.status(STATUS[state], run.name if run else "", session.history, session.saved_at)
+        self._status.setText(sentences.status(STATUS[state], run.name if run else "", session.history, session.saved_at,
+                                                session.cooling)
                              if session.training else WAITING.get(state, self._idle_status()))
 
     def _idle_status(self) -> str:

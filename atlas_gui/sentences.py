@@ -64,7 +64,7 @@ def standing(run: RunInfo) -> str:
     return f"step {format.count(run.step)} of {format.count(run.max_steps)}, saved {format.ago(run.updated_at)}"
 
 
-def status(state: str, name: str, history: History, saved_at: float | None) -> str:
+def status(state: str, name: str, history: History, saved_at: float | None, cooling: str = "") -> str:
     """The status line while there is a run."""
     parts = [f"{state} {name}".strip()]
     if history.tokens_per_s:
@@ -72,6 +72,8 @@ def status(state: str, name: str, history: History, saved_at: float | None) -> s
         parts.append(f"{format.count(recent[len(recent) // 2])} tokens/s")
     if saved_at is not None:
         parts.append(f"saved {format.ago(saved_at)}")
+    if cooling:
+        parts.append(cooling)
     return "  ·  ".join(parts)
 
 

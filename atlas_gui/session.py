@@ -19,6 +19,7 @@ from atlas_core.control import Control, Wish
 from atlas_core.errors import AtlasError
 from atlas_core.events import (
     CheckpointSaved,
+    Cooling,
     Event,
     Exported,
     Finished,
@@ -92,6 +93,7 @@ class Session(QObject):
         self.started: RunStarted | None = None
         self.history = History()
         self.saved_at: float | None = None
+        self.cooling = ""  # how cool mode stands, in words
         self._chosen_dataset: Path | None = None
         self._run_config = self.config  # what the run at work was started with
         self._first_step: StepDone | None = None  # of this session, to measure the speed from
@@ -358,6 +360,7 @@ class Session(QObject):
         self._train_control = control = Control()
         self._run_config = config
         self._first_step = None
+        self.cooling = ""
         self._set_state(STARTING)
         self._crew.start("train", lambda: jobs.train(config, dataset, folder, control, resume=resume),
                          on_event=self._on_training_event, on_failed=self._on_training_failed,
@@ -381,6 +384,8 @@ class Session(QObject):
             self.refresh_runs()
         elif isinstance(event, StateChanged) and self.state != STOPPING:
             self._set_state(PAUSED if event.state == "paused" else TRAINING)
+        elif isinstance(event, Cooling):
+            self.cooling = format.cooling(event.state, event.target_c, event.idle)
         elif isinstance(event, StepDone):
             self._measure_speed(event)
         elif isinstance(event, CheckpointSaved):
@@ -425,7 +430,7 @@ class Session(QObject):
         if self._first_step is None:
             self._first_step = step
         steps = step.step - self._first_step.step
-        if steps == SPEED_STEPS:
+        if steps == SPEED_STEPS and not self.cooling:  # with rests it would say nothing about other settings
             seconds = (step.seconds - self._first_step.seconds) / steps
             self.settings.speeds = {**self.settings.speeds, pace.key(self._run_config): seconds}
             self.estimate_changed.emit()

@@ -162,7 +162,7 @@ class Terminal(Show):
     def _meter(self) -> Meter:
         return LiveMeter(self._console) if self._console.is_terminal else LineMeter(self.say)
 
-    def _show(self, event: Event) -> None:
+    def _show(self, event: Event) -> None:  # noqa: PLR0912 - a branch for each kind of event
         if isinstance(event, Progress):
             self._progress(event)
         elif isinstance(event, StepDone):

@@ -21,6 +21,7 @@ from atlas_core.config import Config
 from atlas_core.errors import AtlasError
 from atlas_core.events import (
     CheckpointSaved,
+    Cooling,
     EpochDone,
     EvalDone,
     Event,
@@ -104,6 +105,7 @@ class TrainingLog:
         self._config, self._dataset = config, dataset
         self._last_step_line = -LOG_SECONDS
         self._last_val_loss: float | None = None
+        self._cooling = ""
         self._pace = Pace()
 
     def close(self) -> None:
@@ -125,6 +127,9 @@ class TrainingLog:
                       f"{event.tokens:,} tokens in {people.duration(event.seconds)}")
         elif isinstance(event, CheckpointSaved):
             self.line(f"saved {event.path.name} ({event.bytes / 1e6:.1f} MB in {event.seconds:.2f} s)")
+        elif isinstance(event, Cooling):
+            cooling = people.cooling(event.state, event.target_c, event.idle)
+            self._cooling = f"  {cooling}" if cooling else ""
         elif isinstance(event, StateChanged):
             self.line(f"{event.state} at step {event.step}")
         elif isinstance(event, Notice):
@@ -161,7 +166,7 @@ class TrainingLog:
         eta = people.DASH if seconds_left is None else people.duration(seconds_left)
         self.line(f"step {event.step}/{max_steps}  epoch {event.epoch:.2f}  loss {event.loss:.4f}  "
                   f"perplexity {history.perplexity(event.loss):.2f}  lr {event.learning_rate:.2e}  "
-                  f"{event.tokens_per_s:,.0f} tokens/s  memory {_memory_gib():.2f} GiB  ETA {eta}")
+                  f"{event.tokens_per_s:,.0f} tokens/s  memory {_memory_gib():.2f} GiB  ETA {eta}{self._cooling}")
 
     def _validation(self, event: EvalDone) -> None:
         change = ""

@@ -64,6 +64,11 @@ class HardwarePanel(QDockWidget):
         self._show_temperature(reading.temperature_c)
         self._show_power(reading.power_w, reading.fan_percent)
 
+    def show_cooling(self, sentence: str) -> None:
+        """How cool mode stands; empty while it does nothing."""
+        self.cooling.setText(sentence[:1].upper() + sentence[1:])
+        self.cooling.setVisible(bool(sentence))
+
     @property
     def collapsed(self) -> bool:
         return self._collapsed
@@ -111,12 +116,16 @@ class HardwarePanel(QDockWidget):
         self.hint.setProperty("role", "muted")
         self.hint.setWordWrap(True)
         self.hint.hide()
+        self.cooling = QLabel()
+        self.cooling.setObjectName("coolingLine")
+        self.cooling.setWordWrap(True)
+        self.cooling.hide()
         page = QWidget()
         column = QVBoxLayout(page)
         column.setContentsMargins(theme.spacing * 2, theme.spacing, theme.spacing * 2, theme.spacing)
         column.setSpacing(theme.spacing)
         for widget in (self._name, self._load, self._load_trace, self._memory, self._memory_bar, self._temperature,
-                       self._temperature_trace, self._power, self._fan, self.hint):
+                       self._temperature_trace, self.cooling, self._power, self._fan, self.hint):
             column.addWidget(widget)
         column.addStretch()
         for widget in (self._temperature, self._temperature_trace, self._power, self._fan):

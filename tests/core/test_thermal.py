@@ -16,7 +16,7 @@ from atlas_core import hours, jobs, presets
 from atlas_core.config import Config, Hardware
 from atlas_core.control import Control
 from atlas_core.errors import ConfigError
-from atlas_core.events import Cooling, Event, EvalDone, Finished, Notice, StateChanged, StepDone
+from atlas_core.events import Cooling, EvalDone, Event, Finished, Notice, StateChanged, StepDone
 from atlas_core.hardware import telemetry
 from atlas_core.hardware.telemetry import Reading
 from atlas_core.training import cooling, thermal
@@ -24,7 +24,7 @@ from atlas_core.training.cooling import Cooler
 from atlas_core.training.thermal import Thermostat
 from tests import tiny
 from tests.thermal.__main__ import PIECES_S
-from tests.thermal.card import CARDS, DESKTOP, HOT_ROOM, LAPTOP, Card, SimulatedCard, ideal_duty
+from tests.thermal.card import CARDS, HOT_ROOM, LAPTOP, Card, SimulatedCard, ideal_duty
 from tests.thermal.trial import TARGET_C, SimulatedControl, Trial, run, uncooled
 
 COOL_CARD = Card("a card that stays cool", busy_w=60, idle_w=6, die_j_per_k=50, die_k_per_w=0.1, sink_j_per_k=300,

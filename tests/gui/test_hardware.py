@@ -10,6 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
+from atlas_core import format as people
 from atlas_core.control import Control
 from atlas_core.hardware.telemetry import Reading
 from atlas_gui.errands import readings
@@ -53,6 +54,15 @@ def test_a_sensor_that_comes_and_goes_takes_its_row_along(panel: HardwarePanel) 
     panel.show_news(HardwareNews(CARD, is_gpu=True))
     panel.show_news(HardwareNews(Reading("RTX 4070", utilization_percent=50.0), is_gpu=True))
     assert not [name for name in rows(panel) if name.startswith(("Temperature", "Power", "VRAM"))]
+
+
+def test_cool_mode_tells_its_cost_while_it_works(panel: HardwarePanel) -> None:
+    panel.show_news(HardwareNews(CARD, is_gpu=True))
+    assert not panel.cooling.isVisible()
+    panel.show_cooling(people.cooling("holding", 65.0, 0.23))
+    assert panel.cooling.isVisible() and people.plain(panel.cooling.text()) == "Cooling: 23 % idle, holding 65 °C"
+    panel.show_cooling(people.cooling("ready", 65.0, 0.0))
+    assert not panel.cooling.isVisible()
 
 
 def test_collapsed_it_is_narrow_and_still_tells_the_numbers(panel: HardwarePanel, qtbot: QtBot) -> None:
