@@ -207,7 +207,7 @@ def test_progress_is_told_in_its_own_unit() -> None:
 
 def test_every_event_of_a_job_is_shown_or_left_out_on_purpose() -> None:
     shown_otherwise = {"Event", "Progress", "Notice", "StepDone", "SampleDrawn", "TextPiece", "Failed",
-                       "RatePoint"}
+                       "RatePoint", "Cooling"}
     kinds = {name for name, kind in inspect.getmembers(events, inspect.isclass) if issubclass(kind, events.Event)}
     told = {kind.__name__ for kind in sentences.sentence.registry if kind is not object}
     assert told - {"Event"} == kinds - shown_otherwise

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 860, 300
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 44, 40
+LEFT, RIGHT, TOP, BOTTOM = 56, 28, 44, 40
 POINTS = 500
 LOWEST_C, HIGHEST_C = 20.0, 95.0
 INK, GRID = "#57606a", "#d0d7de"  # to be read on white
