@@ -45,7 +45,7 @@ def size(bytes_: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A span of time in its one or two largest units: 45 s, 8 min, 1 h 20 min, 3 d 4 h."""
+    """A span of time in its one or two largest units: 45 s, 8 min, 1 h 20 min, 3 d 4 h, 40 d."""
     if not math.isfinite(seconds) or seconds < 0:
         return DASH
     if round(seconds) < MINUTE:
@@ -54,7 +54,9 @@ def duration(seconds: float) -> str:
         return f"{round(seconds / MINUTE)}{SPACE}min"
     if seconds < DAY:
         return _two_units(round(seconds / MINUTE), 60, "h", "min")
-    return _two_units(round(seconds / HOUR), 24, "d", "h")
+    if seconds < 9.5 * DAY:
+        return _two_units(round(seconds / HOUR), 24, "d", "h")
+    return f"{count(seconds / DAY)}{SPACE}d"
 
 
 def milliseconds(seconds: float) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import QObject, SignalInstance, Slot
+from PySide6.QtCore import QObject, Signal, SignalInstance, Slot
 
 from atlas_gui.worker import Job, Worker
 
@@ -16,6 +16,8 @@ Handler = Callable[..., None] | SignalInstance
 
 class Crew(QObject):
     """At most one worker of each name. Handlers are methods or signals of a QObject, so that they run on its thread."""
+
+    started = Signal(str)  # the name of the worker
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -36,9 +38,14 @@ class Crew(QObject):
             worker.ended.connect(on_ended)
         self._workers[name] = worker
         worker.start()
+        self.started.emit(name)
 
     def busy(self, name: str) -> bool:
         return name in self._workers
+
+    def at_work(self) -> set[str]:
+        """The names of all that are busy."""
+        return set(self._workers)
 
     def join(self) -> None:
         """Wait for every thread, however long: one destroyed at work takes the process down with it.

@@ -13,9 +13,12 @@ import numpy as np
 
 from atlas_core import history as curves
 from atlas_core import runs
+from atlas_core.config import Config
 from atlas_core.control import Control
 from atlas_core.errors import CheckpointError, DataError
 from atlas_core.events import SampleDrawn
+from atlas_core.forecast import Speed
+from atlas_core.hardware import speeds
 from atlas_core.hardware.telemetry import best_telemetry
 from atlas_core.history import History
 from atlas_core.runs import RunInfo
@@ -91,6 +94,12 @@ def readings(control: Control) -> Iterator[HardwareNews]:
 def load_torch() -> Iterable[object]:
     import torch  # noqa: F401 - the point is that it is loaded
 
+    return ()
+
+
+def remember(config: Config, speed: Speed) -> Iterable[object]:
+    """Keep the speed that a run has shown."""
+    speeds.remember(config, speed)
     return ()
 
 

@@ -274,8 +274,9 @@ class MainWindow(QMainWindow):
             self.close()
 
     def _on_estimate_changed(self) -> None:
-        known = {name: self.session.seconds_per_step(preset.config) for name, preset in self._presets.items()}
-        self.model_tab.set_seconds_per_step({name: seconds for name, seconds in known.items() if seconds is not None})
+        times = {name: self.session.expected(preset.config) for name, preset in self._presets.items()}
+        self.model_tab.set_times({name: time for name, time in times.items() if time is not None},
+                                 self.session.expected(self.session.config))
         self._show_words()
 
     def _show_words(self) -> None:
@@ -290,6 +291,8 @@ class MainWindow(QMainWindow):
 
     def _idle_status(self) -> str:
         run = self.session.run
+        if self.session.measuring:
+            return f"Measuring how fast this computer trains {self.session.measuring} …"
         return f"{run.name}: {sentences.standing(run)}" if run else "Ready"
 
     def _run_bar_state(self) -> RunBarState:
@@ -317,7 +320,7 @@ class MainWindow(QMainWindow):
     def _plan(self) -> str:
         session = self.session
         tokens = session.shown.meta.tokens if session.shown else None
-        return sentences.plan(session.config, session.text_name, tokens, session.seconds_per_step(session.config),
+        return sentences.plan(session.config, session.text_name, tokens, session.expected(session.config),
                               session.memory_bytes(session.config))
 
     # ---- text ----------------------------------------------------------------------------------

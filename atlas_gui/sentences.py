@@ -26,20 +26,26 @@ from atlas_core.runs import RunInfo
 from atlas_core.text import library
 from atlas_core.text.dataset import Meta
 from atlas_core.text.sources import ARCHIVE_SUFFIXES, LINES_SUFFIXES, TEXT_SUFFIXES
+from atlas_gui.calibration import Expected
 
 READ = "Text, Markdown and JSON Lines files, folders and zip archives are read."
 
 
-def plan(config: Config, text_name: str, tokens: int | None, seconds_per_step: float | None, memory_bytes: int) -> str:
+def plan(config: Config, text_name: str, tokens: int | None, time: Expected | None, memory_bytes: int) -> str:
     """What pressing Train will do: "Train NANO (1.1 M) on shakespeare (1.4 M tokens): about 2 min, 0.6 GB"."""
     if not text_name:
         return "Add some text on the Data tab, or use the sample, and training can begin."
     amount = f" ({format.short_count(tokens)} tokens)" if tokens else ""
     costs = [format.size(memory_bytes)]
-    if seconds_per_step is not None:
-        costs.insert(0, f"about {format.duration(seconds_per_step * config.training.max_steps)}")
+    if time is not None:
+        costs.insert(0, how_long(time))
     parameters = format.short_count(memory.count_parameters(config.model))
     return f"Train {config.name} ({parameters}) on {text_name}{amount}: {', '.join(costs)}"
+
+
+def how_long(time: Expected) -> str:
+    """ "about 2 min" if it was measured here, "roughly 2 min" if it is guessed from other work."""
+    return f"{'about' if time.measured else 'roughly'} {format.duration(time.seconds)}"
 
 
 def dataset_name(meta: Meta) -> str:

@@ -10,10 +10,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from atlas_core import config as configuration
-from atlas_core import format, jobs, paths, presets, runs
+from atlas_core import format, jobs, memory, paths, presets, runs
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control, Wish
 from atlas_core.errors import AtlasError
@@ -35,12 +35,15 @@ from atlas_core.events import (
     TextPiece,
 )
 from atlas_core.fitting import Fitted
+from atlas_core.forecast import Speed
+from atlas_core.hardware import speeds
 from atlas_core.hardware.device import MachineMemory, expected_memory, fitted_here, machine_memory
 from atlas_core.history import History
 from atlas_core.runs import RunInfo
 from atlas_core.text import library
 from atlas_core.text.dataset import is_dataset
-from atlas_gui import errands, pace, sentences
+from atlas_gui import calibration, errands, sentences
+from atlas_gui.calibration import Expected
 from atlas_gui.crew import Crew
 from atlas_gui.errands import Looked, Opened, Shown
 from atlas_gui.settings import Settings
@@ -51,6 +54,9 @@ IDLE, PREPARING, STARTING, TRAINING, PAUSING, PAUSED, STOPPING = (
     "idle", "preparing", "starting", "training", "pausing", "paused", "stopping")
 
 SPEED_STEPS = 20  # a run this long tells how fast the machine is
+MEASURE_AFTER_MS = 3000  # of quiet
+SLOWEST_BATCH_S = 3.0  # slower work is not measured unasked: a few steps of it would be a matter of minutes
+LIGHT = {"watch", "measure", "warm-up", "runs", "datasets", "show", "remember"}  # they bear company while measuring
 
 
 class Session(QObject):
@@ -99,11 +105,16 @@ class Session(QObject):
         self._first_step: StepDone | None = None  # of this session, to measure the speed from
         self._train_after_preparing = False
         self._prepare_when_looked = False
-        self._flops: float | None = None
         self._crew = Crew(self)
+        self._crew.started.connect(self._on_job_started)
+        self._quiet_timer = QTimer(self)
+        self._quiet_timer.timeout.connect(self._measure_if_quiet)
+        self._ready_made = [preset.config for preset in presets.all_presets().values()]
+        self._measured = self.config  # what is being measured, or was
+        self._judged: set[tuple[str, str]] = set()  # what need not be measured any more
         self._train_control, self._prepare_control = Control(), Control()
         self._text_control, self._export_control, self._watch_control = Control(), Control(), Control()
-        self._rate_control = Control()
+        self._rate_control, self._measure_control = Control(), Control()
         self._live_text: Wish | None = None
         self._look_again = self._see_again = False
 
@@ -111,8 +122,7 @@ class Session(QObject):
         """Begin: look at the runs, the datasets and the machine."""
         self._crew.start("watch", lambda: errands.readings(self._watch_control), on_event=self.hardware_read,
                          on_failed=self.failed)
-        if not self.machine.is_gpu:
-            self._crew.start("probe", lambda: [pace.probe()], on_event=self._on_probed, on_failed=self.failed)
+        self._quiet_timer.start(MEASURE_AFTER_MS)
         self.refresh_runs()
         self.refresh_datasets()
 
@@ -123,7 +133,7 @@ class Session(QObject):
     def close(self) -> None:
         """Stop everything and wait for the threads; training saves first."""
         for control in (self._train_control, self._prepare_control, self._text_control, self._export_control,
-                        self._rate_control, self._watch_control):
+                        self._rate_control, self._watch_control, self._measure_control):
             control.stop()
         self._crew.join()
 
@@ -146,6 +156,9 @@ class Session(QObject):
     def set_config(self, config: Config) -> None:
         """The person changed the settings."""
         self.config = config
+        self._measure_control.stop()  # what was being measured may be wished no more
+        if self._quiet_timer.isActive():
+            self._quiet_timer.start(MEASURE_AFTER_MS)  # anew: the person is choosing
         self._show_dataset()
         self.estimate_changed.emit()
 
@@ -405,7 +418,8 @@ class Session(QObject):
     def _tell_end(self, finished: Finished) -> None:
         step = finished.details.get("step", 0)
         if finished.complete:
-            said = f"Training is done after {format.many(step, 'step')}. Talk to the model in the Playground, or export it."
+            said = (f"Training is done after {format.many(step, 'step')}. "
+                    "Talk to the model in the Playground, or export it.")
         elif step:
             said = f"Stopped and saved at step {step}. Resume whenever you like."
         else:
@@ -430,10 +444,12 @@ class Session(QObject):
         if self._first_step is None:
             self._first_step = step
         steps = step.step - self._first_step.step
-        if steps == SPEED_STEPS and not self.cooling:  # with rests it would say nothing about other settings
-            seconds = (step.seconds - self._first_step.seconds) / steps
-            self.settings.speeds = {**self.settings.speeds, pace.key(self._run_config): seconds}
-            self.estimate_changed.emit()
+        config = self._run_config
+        # With rests it would say nothing about other settings.
+        if steps == SPEED_STEPS and not self.cooling and speeds.known(config) is None:
+            speed = Speed(*[(step.seconds - self._first_step.seconds) / steps] * 3)
+            self._crew.start("remember", lambda: errands.remember(config, speed), on_event=self._on_nothing,
+                             on_failed=self.failed, on_ended=self.estimate_changed)
 
     # ---- the learning rate ---------------------------------------------------------------------
 
@@ -564,17 +580,62 @@ class Session(QObject):
         """What training `config` takes here."""
         return expected_memory(config, is_gpu=self.machine.is_gpu).total_bytes
 
-    def seconds_per_step(self, config: Config) -> float | None:
-        """Measured or guessed; None if there is nothing to guess from."""
-        return pace.seconds_per_step(config, self.settings.speeds, self._flops)
+    def expected(self, config: Config) -> Expected | None:
+        """How long a run takes; None if there is nothing to guess from."""
+        return calibration.expected(self._on_this_machine(config), self.shown.meta if self.shown else None)
+
+    @property
+    def measuring(self) -> str:
+        """The name of the model whose speed is being measured now, or ""."""
+        return self._measured.name if self._crew.busy("measure") else ""
+
+    @Slot()
+    def _measure_if_quiet(self) -> None:
+        """Measure the chosen settings, then the presets, each once, if there is room and nothing else to do."""
+        if self.state != IDLE or not self._crew.at_work() <= LIGHT - {"measure"}:
+            return
+        for config in map(self._on_this_machine, (self.config, *self._ready_made)):
+            if _work(config) in self._judged:
+                continue
+            if speeds.known(config) is None and self._is_quickly_measured(config):
+                self._measure(config)
+                return
+            self._judged.add(_work(config))
+
+    def _measure(self, config: Config) -> None:
+        self._measured, self._measure_control = config, Control()
+        control, dataset = self._measure_control, self.dataset if config == self._on_this_machine(self.config) else None
+        self._crew.start("measure", lambda: calibration.measured(config, dataset, control), on_event=self._on_nothing,
+                         on_failed=self._on_measure_failed, on_ended=self._on_measured)
+        self.estimate_changed.emit()
+
+    def _is_quickly_measured(self, config: Config) -> bool:
+        """Whether there is memory for it now, and as far as can be guessed it is no matter of minutes."""
+        needed = expected_memory(config, is_gpu=self.machine.is_gpu).total_bytes
+        if memory.verdict(needed, machine_memory().available_bytes) != "fits":
+            return False
+        guess = speeds.guess(config)
+        if guess is None:  # nothing is known yet: begin with no more than the smallest preset
+            return speeds.operations(config) <= speeds.operations(self._ready_made[0])
+        return guess.step_s / config.training.gradient_accumulation_steps < SLOWEST_BATCH_S
+
+    def _on_job_started(self, name: str) -> None:
+        if name not in LIGHT:
+            self._measure_control.stop()
+
+    def _on_measure_failed(self, error: str, _remedy: str, _details: str) -> None:
+        self.noticed.emit(error, "warning")
+
+    def _on_measured(self) -> None:
+        if speeds.known(self._measured) is not None:
+            self._judged.clear()  # what is known now makes other guesses better
+        elif not self._measure_control.stopping:  # it failed; else the next quiet moment will do
+            self._judged.add(_work(self._measured))
+        self.estimate_changed.emit()
 
     def fitted(self) -> Fitted:
         """The configuration made to fit into the memory that is free now."""
         return fitted_here(self.config)
-
-    def _on_probed(self, flops: float) -> None:
-        self._flops = flops
-        self.estimate_changed.emit()
 
     @Slot(object)
     def _on_nothing(self, event: object) -> None:
@@ -584,3 +645,8 @@ class Session(QObject):
         if state != self.state:
             self.state = state
             self.state_changed.emit(state)
+
+
+def _work(config: Config) -> tuple[str, str]:
+    """What is measured, and on what."""
+    return speeds.machine(config), speeds.shape(config)

@@ -1,12 +1,9 @@
-"""What the window remembers between two starts: its place, its look, the machine's speed. An .ini file, nothing else.
+"""What the window remembers between two starts: its place, its look, the choice of device. An .ini file, nothing else.
 
 How a model learns is not kept here: that is a preset or a run's own `config.yaml`.
 """
 
 from __future__ import annotations
-
-import json
-from collections.abc import Mapping
 
 from PySide6.QtCore import QByteArray, QSettings
 
@@ -76,19 +73,6 @@ class Settings:
     @threads.setter
     def threads(self, threads: int) -> None:
         self._file.setValue("machine/threads", threads)
-
-    @property
-    def speeds(self) -> dict[str, float]:
-        """Seconds a step that were measured here, by what `pace.key` says of a configuration."""
-        try:
-            pairs = json.loads(self._text("machine/speeds") or "{}").items()
-        except (ValueError, AttributeError):
-            return {}
-        return {key: seconds for key, seconds in pairs if isinstance(seconds, float) and seconds > 0}
-
-    @speeds.setter
-    def speeds(self, speeds: Mapping[str, float]) -> None:
-        self._file.setValue("machine/speeds", json.dumps(dict(speeds)))
 
     def _text(self, key: str) -> str:
         value = self._file.value(key)

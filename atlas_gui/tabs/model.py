@@ -17,7 +17,8 @@ from atlas_core import format, memory
 from atlas_core.config import SECTIONS, Config
 from atlas_core.hardware.device import expected_memory
 from atlas_core.presets import Preset
-from atlas_gui import theme
+from atlas_gui import sentences, theme
+from atlas_gui.calibration import Expected
 from atlas_gui.widgets.command_line import CommandLine, train_command
 from atlas_gui.widgets.config_form import ConfigForm
 from atlas_gui.widgets.memory_bar import MemoryBar
@@ -45,7 +46,8 @@ class ModelTab(QWidget):
         self._available_bytes = 0
         self._machine_name, self._is_gpu = "", False
         self._dataset_tokens = 0
-        self._seconds_per_step: dict[str, float] = {}
+        self._times: dict[str, Expected] = {}
+        self._time: Expected | None = None
         self._dataset: Path | None = None
         self._run: Path | None = None
         self._locked = False
@@ -174,7 +176,7 @@ class ModelTab(QWidget):
         self._original = preset.config if preset else config
         self.preset_list.select(config.name)
         self.form.set_config(config, original=self._original)
-        self.explain("")
+        self._forget()
         self._show_config()
 
     def apply_changes(self, changes: Mapping[str, Any]) -> None:
@@ -198,9 +200,9 @@ class ModelTab(QWidget):
         self._dataset_tokens = tokens
         self._show_config()
 
-    def set_seconds_per_step(self, seconds: Mapping[str, float]) -> None:
-        """Known speeds by preset name."""
-        self._seconds_per_step = dict(seconds)
+    def set_times(self, by_preset: Mapping[str, Expected], own: Expected | None) -> None:
+        """How long a run takes: of each preset that is known, and of the settings as they are now."""
+        self._times, self._time = dict(by_preset), own
         self._show_cards()
         self._show_config()
 
@@ -221,6 +223,11 @@ class ModelTab(QWidget):
         self._reasons.setText(reasons)
         self._reasons.setVisible(bool(reasons))
 
+    def _forget(self) -> None:
+        """What was told of the settings before says nothing of these."""
+        self._time = None
+        self.explain("")
+
     def _on_chosen(self, name: str) -> None:
         self._original = self._presets[name].config
         self._take_over(self._original)
@@ -232,7 +239,7 @@ class ModelTab(QWidget):
             self.config_changed.emit(config)
 
     def _on_form_changed(self, config: Config) -> None:
-        self.explain("")
+        self._forget()
         self._show_config()
         self.config_changed.emit(config)
 
@@ -254,14 +261,13 @@ class ModelTab(QWidget):
     def _show_cards(self) -> None:
         for name, preset in self._presets.items():
             need = expected_memory(preset.config, is_gpu=self._is_gpu)
-            per_step = self._seconds_per_step.get(name)
             self.preset_list.show_facts(name, CardFacts(
                 parameters=memory.count_parameters(preset.config.model),
                 character=preset.config.description,
                 memory=need.items,
                 available_bytes=self._available_bytes,
                 verdict=memory.verdict(need.total_bytes, self._available_bytes) if self._available_bytes else "",
-                seconds=None if per_step is None else per_step * preset.config.training.max_steps,
+                time=sentences.how_long(self._times[name]) if name in self._times else "",
             ))
 
     def _show_config(self) -> None:
@@ -295,15 +301,10 @@ class ModelTab(QWidget):
         epochs = self.epochs()
         if epochs is not None:
             said.append(f"reads your text {format.times(epochs)}")
-        # the preset's speed says nothing about another shape or batch
-        if config.name in self._seconds_per_step and self._same_work(config):
-            said.append(f"about {format.duration(self._seconds_per_step[config.name] * steps)}")
+        if self._time is not None:
+            said.append(f"takes {sentences.how_long(self._time)} here" +
+                        ("" if self._time.measured else ", guessed from other models"))
         return said
-
-    def _same_work(self, config: Config) -> bool:
-        theirs = self._original
-        return config.model == theirs.model and config.tokens_per_step == theirs.tokens_per_step and (
-            config.training.gradient_checkpointing == theirs.training.gradient_checkpointing)
 
     def _show_memory(self) -> None:
         need = expected_memory(self.config(), is_gpu=self._is_gpu)

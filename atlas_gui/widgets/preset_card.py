@@ -21,14 +21,14 @@ VERDICT_SIGNS = {"fits": "✓", "tight": "△", "too big": "✕"}
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card says. `verdict` is "" while the machine is unknown, `seconds` None while the speed is."""
+    """What a card says. `verdict` is "" while the machine is unknown, `time` while the speed is."""
 
     parameters: int
     character: str
     memory: dict[str, int] = field(default_factory=dict)
     available_bytes: int = 0
     verdict: str = ""
-    seconds: float | None = None
+    time: str = ""
 
 
 class PresetCard(QRadioButton):
@@ -52,7 +52,8 @@ class PresetCard(QRadioButton):
         for label in (self._parameters, self._character, self._need):
             theme.set_role(label, "muted")
         self._character.setWordWrap(True)
-        self._need.setMinimumWidth(130)
+        # Room for the longest, so that all bars are equally long.
+        self._need.setMinimumWidth(self._need.fontMetrics().horizontalAdvance("roughly 9 999 d · 99.9 GB"))
         self._need.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         grid = QGridLayout(self)
         grid.setContentsMargins(12, 6, 12, 6)
@@ -76,8 +77,8 @@ class PresetCard(QRadioButton):
         theme.set_role(self._verdict, VERDICT_ROLES.get(facts.verdict, "muted"))
         self._bar.set_memory(facts.memory, facts.available_bytes)
         need = [format.size(self._bar.total_bytes)]
-        if facts.seconds is not None:
-            need.insert(0, format.duration(facts.seconds))
+        if facts.time:
+            need.insert(0, facts.time)
         self._need.setText(" · ".join(need))
         self.setToolTip(self._bar.sentence())
         self.setAccessibleName(f"{self.name}, {format.short_count(facts.parameters)} parameters, {facts.verdict}")

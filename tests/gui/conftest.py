@@ -29,6 +29,12 @@ TINY: dict[str, Any] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_measured_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine of the tests is never quiet; the tests of measuring undo this."""
+    monkeypatch.setattr("atlas_gui.session.MEASURE_AFTER_MS", 10**9)
+
+
 @pytest.fixture
 def zipped_text(tmp_path: Path) -> Path:
     """A few short tales in an archive."""

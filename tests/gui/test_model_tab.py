@@ -14,6 +14,7 @@ from atlas_core import config as settings
 from atlas_core import memory, presets
 from atlas_core.config import Config
 from atlas_core.hardware.device import expected_memory
+from atlas_gui.calibration import Expected
 from atlas_gui.tabs.model import ModelTab
 from atlas_gui.widgets.command_line import train_command
 
@@ -121,12 +122,17 @@ def test_while_training_nothing_can_be_changed_and_that_is_said(tab, qtbot):
     assert not tab.findChild(QLabel, "modelNotice").isVisible()
 
 
-def test_the_time_of_the_whole_run_is_told_only_for_the_measured_work(tab):
-    tab.set_seconds_per_step({"TINY": 3.6})
+def test_the_time_of_the_whole_run_is_told_and_whether_it_was_measured(tab):
+    tab.set_times({"TINY": Expected(36_000.0, measured=True), "SMALL": Expected(7200.0, measured=False)},
+                  Expected(36_000.0, measured=True))
     facts = tab.findChild(QLabel, "modelFacts")
-    assert "10\N{NARROW NO-BREAK SPACE}h" in facts.text()
+    assert "takes about 10\N{NARROW NO-BREAK SPACE}h here" in facts.text()
+    assert "about 10" in tab.preset_list.card("TINY").accessibleDescription()
+    assert "roughly 2" in tab.preset_list.card("SMALL").accessibleDescription()
     tab.form.edit("model.num_layers", 4)
-    assert "about" not in facts.text()
+    assert "takes" not in facts.text()
+    tab.set_times({}, Expected(18_000.0, measured=False))
+    assert "takes roughly 5\N{NARROW NO-BREAK SPACE}h here, guessed from other models" in facts.text()
 
 
 def test_the_copied_line_says_exactly_what_differs(tab, qtbot):

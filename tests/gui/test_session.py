@@ -11,8 +11,11 @@ from pytestqt.qtbot import QtBot
 
 from atlas_core import runs
 from atlas_core.config import Config, Sampling
+from atlas_core.control import Control
+from atlas_core.errors import AtlasError
 from atlas_core.events import Generated, TextPiece
-from atlas_gui import pace
+from atlas_core.hardware import speeds
+from atlas_gui import calibration
 from atlas_gui.session import IDLE, PREPARING, STARTING, TRAINING, Session
 from atlas_gui.settings import Settings
 from tests.gui.conftest import JOB_MS
@@ -171,25 +174,53 @@ def test_a_deleted_run_is_gone_and_its_bytes_are_told(qtbot: QtBot, session: Ses
     assert session.run is None
 
 
-def test_the_measured_speed_is_remembered_and_used(qtbot: QtBot, session: Session, tiny_config: Config) -> None:
+def test_the_speed_a_run_has_shown_is_remembered_and_used(qtbot: QtBot, session: Session, tiny_config: Config) -> None:
     longer = tiny_config.replace({"training.max_steps": 40})
     session.set_config(longer)
+    assert session.expected(longer) is None
     train_to_the_end(qtbot, session)
-    measured = Settings().speeds
-    assert len(measured) == 1
-    [seconds] = measured.values()
-    assert 0 < seconds < 5
-    assert session.seconds_per_step(longer) == seconds
+    qtbot.waitUntil(lambda: session.expected(longer) is not None, timeout=JOB_MS)
+    time, twice = session.expected(longer), session.expected(longer.replace({"training.max_steps": 80}))
+    assert time is not None and twice is not None
+    assert time.measured and 0 < time.seconds < 200
+    assert twice.seconds == pytest.approx(2 * time.seconds)
+    wider = session.expected(longer.replace({"model.hidden_size": 64}))
+    assert wider is not None and not wider.measured
 
 
-def test_a_guess_grows_with_the_model_and_with_checkpointing(tiny_config: Config) -> None:
-    plain = pace.seconds_per_step(tiny_config, {}, 1e9)
-    wider = pace.seconds_per_step(tiny_config.replace({"model.hidden_size": 64}), {}, 1e9)
-    again = pace.seconds_per_step(tiny_config.replace({"training.gradient_checkpointing": True}), {}, 1e9)
-    assert plain is not None and wider is not None and again is not None
-    assert plain < again < wider
-    assert pace.seconds_per_step(tiny_config, {}, None) is None
-    assert pace.seconds_per_step(tiny_config, {pace.key(tiny_config): 0.25}, 1e9) == 0.25
+def test_in_a_quiet_moment_the_speed_of_the_chosen_settings_is_measured(
+        qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, tiny_config: Config, atlas_home: Path) -> None:
+    monkeypatch.setattr("atlas_gui.session.MEASURE_AFTER_MS", 50)
+    session = Session(Settings())
+    session.set_config(tiny_config)
+    session.open()
+    qtbot.waitUntil(lambda: bool(session.measuring), timeout=JOB_MS)
+    qtbot.waitUntil(lambda: speeds.known(tiny_config) is not None, timeout=JOB_MS)
+    time = session.expected(tiny_config)
+    assert time is not None and time.measured
+    assert not (atlas_home / "runs").exists()
+    session.close()
+
+
+def test_training_ends_the_measuring_at_once(
+        qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, tiny_config: Config, zipped_text: Path) -> None:
+    monkeypatch.setattr("atlas_gui.session.MEASURE_AFTER_MS", 50)
+    session = Session(Settings())
+    session.set_config(tiny_config.replace({"training.max_steps": 40}))
+    session.open()
+    with qtbot.waitSignal(session.sources_looked_at, timeout=JOB_MS):
+        session.set_sources([zipped_text])
+    qtbot.waitUntil(lambda: bool(session.measuring), timeout=JOB_MS)
+    train_to_the_end(qtbot, session)
+    qtbot.waitUntil(lambda: session.expected(session.config) is not None, timeout=JOB_MS)
+    speed = speeds.known(session.config)
+    assert speed is not None and speed.save_s == 0  # the run's own speed: measuring had no time to save
+    session.close()
+
+
+def test_a_measuring_that_fails_says_so_in_words(tiny_config: Config, tmp_path: Path) -> None:
+    with pytest.raises(AtlasError, match=r"could not be measured: .*is not a dataset"):
+        list(calibration.measured(tiny_config, tmp_path / "nowhere", Control()))
 
 
 def test_settings_survive() -> None:
@@ -201,10 +232,9 @@ def test_settings_survive() -> None:
 
 
 def test_a_setting_that_makes_no_sense_counts_as_never_set(atlas_home: Path) -> None:
-    (atlas_home / "atlas-studio.ini").write_text("[General]\ntheme=plaid\n[machine]\nthreads=many\nspeeds=fast\n",
+    (atlas_home / "atlas-studio.ini").write_text("[General]\ntheme=plaid\n[machine]\nthreads=many\n",
                                                  encoding="utf-8")
     settings = Settings()
     assert settings.theme == "system"
     assert settings.dark is None
     assert settings.threads == 0
-    assert settings.speeds == {}
