@@ -11,10 +11,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import ceiling, memory_grid, report, throughput
+from tests.benchmarks import ceiling, memory_grid, quality, report, scaling, throughput
 from tests.benchmarks.section import Effort, Row
 
-SECTIONS = {module.SECTION.name: module.SECTION for module in (throughput, ceiling, memory_grid)}
+SECTIONS = {module.SECTION.name: module.SECTION for module in (throughput, ceiling, memory_grid, quality, scaling)}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -70,16 +70,17 @@ def _steps_of_a_round(run: Callable[[int], Reading], seconds: float) -> int:
 @contextmanager
 def _contestant(kind: str, config: Config, dataset: Path) -> Iterator[Callable[[int], Reading]]:
     """A process that makes steps when told to, and otherwise sleeps."""
-    with _process() as process:
+    with own_process() as process:
         process.submit(child.build, kind, config, dataset).result()
         yield lambda steps: process.submit(child.run, steps).result()
 
 
 def in_fresh_process(function: Callable[P, R], *args: P.args, **options: P.kwargs) -> R:
     """What `function` returns in a process of its own, which knows nothing of this one's memory."""
-    with _process() as process:
+    with own_process() as process:
         return process.submit(function, *args, **options).result()
 
 
-def _process() -> ProcessPoolExecutor:
+def own_process() -> ProcessPoolExecutor:
+    """A process that does what is submitted to it, one thing after the other, and sleeps meanwhile."""
     return ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))

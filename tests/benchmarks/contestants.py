@@ -6,11 +6,9 @@ Libraries are imported where they are needed, so that no contestant carries anot
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from atlas_core.config import Config
 
@@ -30,60 +28,21 @@ def atlas(config: Config, dataset: Path) -> Step:
 
 
 def transformers(config: Config, dataset: Path) -> Step:
-    """`transformers` GPT-2 as its users run it: fp32, default settings, the loss it computes from labels.
+    """`transformers` GPT-2 as its users run it: fp32, default settings, the loss it computes from labels."""
+    from tests.benchmarks.rival import Rival
 
-    The optimizer is the default of its own `Trainer`, the fused AdamW.
-    """
-    return _transformers(config, dataset, {}, contextlib.nullcontext)
+    return Rival(config, dataset).step
 
 
 def transformers_best(config: Config, dataset: Path) -> Step:
     """The same with everything that helps on a processor and needs no compiler: bf16 autocast, fast fp32, no cache."""
     import torch
 
+    from tests.benchmarks.rival import Rival
+
     torch.set_float32_matmul_precision("medium")
-    return _transformers(config, dataset, {"use_cache": False},
-                         lambda: torch.autocast("cpu", dtype=torch.bfloat16))
-
-
-def _transformers(config: Config, dataset: Path, options: dict[str, Any],
-                  precision: Callable[[], contextlib.AbstractContextManager[object]]) -> Step:
-    import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
-    from transformers import logging as its_logging
-
-    from atlas_core.hardware.device import use_threads
-    from atlas_core.text.dataset import Dataset, Windows
-
-    data = Dataset.open(dataset)
-    m, t = config.model, config.training
-    its_logging.set_verbosity_error()
-    use_threads(config.hardware.threads)
-    torch.manual_seed(t.seed)
-    model = GPT2LMHeadModel(GPT2Config(
-        vocab_size=m.vocab_size, n_positions=m.max_seq_len, n_embd=m.hidden_size, n_layer=m.num_layers,
-        n_head=m.num_heads, n_inner=int(m.hidden_size * m.mlp_ratio),
-        resid_pdrop=m.dropout, embd_pdrop=m.dropout, attn_pdrop=m.attention_dropout,
-        bos_token_id=data.tokenizer.eos_id, eos_token_id=data.tokenizer.eos_id, **options,
-    )).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=t.learning_rate, betas=(t.beta1, t.beta2),
-                                  weight_decay=t.weight_decay, fused=True)
-    windows = Windows(data.tokens("train"), context=m.max_seq_len, stride=config.data.stride, seed=t.seed)
-    position = 0
-
-    def step() -> float:
-        nonlocal position
-        tokens = torch.from_numpy(windows.batch(position, t.batch_size)[0])  # (B, T); it shifts the labels itself
-        position += t.batch_size
-        with precision():
-            loss = model(input_ids=tokens, labels=tokens).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), t.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.item()
-
-    return step
+    return Rival(config, dataset, options={"use_cache": False},
+                 precision=lambda: torch.autocast("cpu", dtype=torch.bfloat16)).step
 
 
 def product_fp32(config: Config, _dataset: Path) -> Step:

@@ -64,7 +64,7 @@ def show(console: Console, section: Section, rows: list[Row]) -> None:
     """Print a section's table and the remark below it."""
     table = Table(title=section.title, title_justify="left")
     for column in section.columns:
-        is_number = rows and isinstance(rows[0].get(column.key), (int, float))
+        is_number = any(isinstance(row.get(column.key), (int, float)) for row in rows)
         table.add_column(column.heading, justify="right" if is_number else "left")
     for row in rows:
         table.add_row(*(_cell(column, row) for column in section.columns))
@@ -74,4 +74,5 @@ def show(console: Console, section: Section, rows: list[Row]) -> None:
 
 
 def _cell(column: Column, row: Row) -> str:
-    return column.show(row[column.key]) if column.key in row else ""
+    value = row.get(column.key)
+    return "" if value is None else column.show(value)

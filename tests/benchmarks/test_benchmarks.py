@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +18,12 @@ from atlas_core.model.gpt import AtlasLM
 from atlas_core.text.dataset import Dataset
 from tests import tiny
 from tests.benchmarks import __main__ as program
-from tests.benchmarks import flops, measure, memory_grid
+from tests.benchmarks import flops, measure, memory_grid, quality
 from tests.benchmarks.child import Reading
 from tests.benchmarks.contest import Result, contest
+from tests.benchmarks.learners import Point
+from tests.benchmarks.quality import Learner
+from tests.benchmarks.rival import Rival
 from tests.benchmarks.section import Effort
 
 
@@ -68,6 +72,19 @@ def test_a_result_is_its_median_round_and_its_last_peak() -> None:
     assert (result.seconds_per_step, result.page_faults_per_step, result.peak_process_bytes) == (2, 10, 300)
 
 
+def test_the_time_to_a_target_lies_on_the_line_between_two_validations() -> None:
+    curve = [Point(10, 5.0, 4.0), Point(20, 10.0, 3.0), Point(30, 15.0, 3.5), Point(40, 20.0, 2.0)]
+    assert quality.seconds_to(curve, 4.5) == 5.0
+    assert quality.seconds_to(curve, 3.25) == pytest.approx(8.75)
+    assert quality.seconds_to(curve, 2.75) == pytest.approx(17.5)
+    assert quality.seconds_to(curve, 1.9) is None
+
+
+def test_what_was_reached_after_a_time_was_validated_within_it() -> None:
+    curve = [Point(10, 5.0, 4.0), Point(20, 10.0, 3.0)]
+    assert [quality.bits_after(curve, seconds) for seconds in (4.9, 9.9, 10.0, 60.0)] == [None, 4.0, 3.0, 3.0]
+
+
 # ---- the allocator --------------------------------------------------------------------------------
 
 
@@ -114,13 +131,29 @@ def test_a_case_compares_like_with_like(dataset: Path) -> None:
 
 
 def test_contestants_run_in_turn(dataset: Path) -> None:
-    kinds = ("atlas", "transformers_best", "product_bf16")
+    kinds = ("atlas", "product_bf16")
     results = contest(kinds, plain(), dataset, Effort(rounds=2, seconds=0.01))
     assert list(results) == list(kinds)
     for result in results.values():
         assert len(result.readings) == 2
         assert result.seconds_per_step > 0
         assert result.peak_process_bytes > 50 * 2**20  # torch alone
+
+
+def test_an_untrained_rival_guesses_evenly(dataset: Path) -> None:
+    config = plain()
+    evenly = math.log2(config.model.vocab_size) / Dataset.open(dataset).bytes_per_token("val")
+    assert Rival(config, dataset).bits_per_byte() == pytest.approx(evenly, rel=0.02)
+
+
+def test_learners_take_turns_until_they_reach_the_target(dataset: Path) -> None:
+    config = plain(training__max_steps=40, training__learning_rate=1e-2, evaluation__eval_interval=10)
+    field = [Learner(kind, kind, config, longest_s=60, target=1e9 if kind == "atlas" else 0.0)
+             for kind in ("atlas", "transformers")]
+    curves = quality.race(field, dataset)
+    assert [point.step for point in curves["atlas"]] == [10]
+    assert [point.step for point in curves["transformers"]] == [10, 20, 30, 40]
+    assert curves["transformers"][-1].bits_per_byte < curves["transformers"][0].bits_per_byte
 
 
 @pytest.fixture
