@@ -137,7 +137,8 @@ class Training:
                                   "until its decay.", choices=("cosine", "linear", "constant", "wsd"))
     decay_fraction: float = setting(0.2, "wsd: share of the steps after the warm-up in which the rate falls.",
                                     low=0.01, high=1.0, advanced=True)
-    optimizer_type: str = setting("adamw", "The optimizer.", choices=("adamw",), advanced=True)
+    optimizer_type: str = setting("adamw", "The optimizer; muon moves the blocks' matrices by Muon, the rest by AdamW.",
+                                  choices=("adamw", "muon"), advanced=True)
     weight_decay: float = setting(0.01, "Pull of the matrices towards zero; norms and biases are spared.",
                                   low=0.0, high=10.0, advanced=True)
     beta1: float = setting(0.9, "AdamW: memory of the gradient.", low=0.0, high=0.9999, advanced=True)

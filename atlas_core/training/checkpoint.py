@@ -24,8 +24,8 @@ from atlas_core.model.gpt import AtlasLM
 from atlas_core.paths import beside, cannot_write, discard, replace, sync_folder, write_atomically
 from atlas_core.text.tokenizer import AtlasTokenizer
 
-FORMAT = 1
-KEYS = ("format", "config", "tokenizer", "model", "optimizer", "scaler", "progress")
+FORMAT = 2
+KEYS = ("format", "config", "tokenizer", "model", "optimizers", "scaler", "progress")
 
 
 @dataclass

@@ -1,15 +1,17 @@
-"""The optimizer and its learning rate. Pure functions of the configuration; no loop."""
+"""The optimizers and their learning rate. Pure functions of the configuration; no loop."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from atlas_core.config import Training
+from atlas_core.errors import ConfigError
 
 
 def learning_rate(step: int, t: Training) -> float:
@@ -32,9 +34,28 @@ def learning_rate(step: int, t: Training) -> float:
     return t.learning_rate * (t.min_lr_ratio + (1 - t.min_lr_ratio) * left)
 
 
-def build_optimizer(named: Mapping[str, nn.Parameter], t: Training) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019); only matrices decay, for norms and biases have no size to shrink."""
-    parameters = list(named.values())
+def build_optimizers(named: Mapping[str, nn.Parameter], t: Training) -> list[Optimizer]:
+    """What moves the parameters, each one of them moved by one optimizer. Raises `ConfigError` for one not there.
+
+    AdamW (Loshchilov and Hutter 2019); with "muon" the blocks' matrices go to Muon (Jordan et al. 2024) instead,
+    whose steps are scaled to the size of AdamW's (Liu et al. 2025), so that one learning rate serves both. Only
+    matrices decay, for norms and biases have no size to shrink.
+    """
+    muons = []
+    if t.optimizer_type == "muon":
+        muons = [p for name, p in named.items() if name.startswith("blocks.") and p.dim() == 2]
+    rest = [p for p in named.values() if not any(p is muon for muon in muons)]
+    optimizers: list[Optimizer] = [_adamw(rest, t)]
+    if muons:
+        if not hasattr(torch.optim, "Muon"):
+            raise ConfigError([f"training.optimizer_type muon needs torch 2.9 or newer, this is {torch.__version__}"],
+                              "Choose adamw, or install a newer torch.")
+        optimizers.append(torch.optim.Muon(muons, lr=t.learning_rate, weight_decay=t.weight_decay,
+                                           adjust_lr_fn="match_rms_adamw"))
+    return optimizers
+
+
+def _adamw(parameters: Sequence[nn.Parameter], t: Training) -> torch.optim.AdamW:
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": t.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
@@ -43,14 +64,16 @@ def build_optimizer(named: Mapping[str, nn.Parameter], t: Training) -> torch.opt
     return torch.optim.AdamW(groups, lr=t.learning_rate, betas=(t.beta1, t.beta2), fused=fused)
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def load_optimizers(optimizers: Sequence[Optimizer], states: Sequence[dict[str, Any]]) -> None:
     """Take the moments from a checkpoint; decay and betas stay as they are set now."""
-    wished = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    optimizer.load_state_dict(state)
-    for group, options in zip(optimizer.param_groups, wished, strict=True):
-        group.update(options)
+    for optimizer, state in zip(optimizers, states, strict=True):
+        wished = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+        optimizer.load_state_dict(state)
+        for group, options in zip(optimizer.param_groups, wished, strict=True):
+            group.update(options)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+def set_learning_rate(optimizers: Sequence[Optimizer], rate: float) -> None:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate

@@ -45,7 +45,7 @@ from atlas_core.paths import discard
 from atlas_core.text.dataset import Dataset, Windows, check_context
 from atlas_core.training import checkpoint
 from atlas_core.training.cooling import rests_for
-from atlas_core.training.optim import build_optimizer, learning_rate, load_optimizer, set_learning_rate
+from atlas_core.training.optim import build_optimizers, learning_rate, load_optimizers, set_learning_rate
 from atlas_core.training.weights import Weights
 
 
@@ -76,7 +76,7 @@ class Trainer:
         self.model = AtlasLM(config.model, gradient_checkpointing=t.gradient_checkpointing).to(self.device)
         saved = self._load(resume) if resume is not None else None
         self.weights = Weights(self.model, self.precision)
-        self.optimizer = build_optimizer(self.weights.named(), t)
+        self.optimizers = build_optimizers(self.weights.named(), t)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.cooler = rests_for(config.hardware, self.device.type)
         self.progress = checkpoint.Progress()
@@ -161,7 +161,7 @@ class Trainer:
         torch.manual_seed(_mix(t.seed, progress.step))  # the dropout masks of this step, whatever came before
         self.model.train()
         rate = self.rate(progress.step)
-        set_learning_rate(self.optimizer, rate)
+        set_learning_rate(self.optimizers, rate)
         total = torch.zeros((), device=self.device)
         first = progress.step * t.batch_size * t.gradient_accumulation_steps
         for batch in range(t.gradient_accumulation_steps):
@@ -170,11 +170,13 @@ class Trainer:
                 loss = self.model.loss(tokens, targets, share=1 / t.gradient_accumulation_steps)
             self.scaler.scale(loss).backward()
             total += loss.detach()
-        self.scaler.unscale_(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
         norm = self.weights.clip(t.max_grad_norm)
         loss_value = float(total)  # waits for the device, as the norm did
         self._refuse_nonsense(loss_value, norm)
-        self.scaler.step(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
         self.scaler.update()
         self.weights.publish()
         self.weights.zero_gradients()
@@ -314,7 +316,7 @@ class Trainer:
             "config": self.config.to_dict(),
             "tokenizer": self.dataset.tokenizer.to_dict(),
             "model": self.weights.state(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "scaler": self.scaler.state_dict(),
             "progress": dataclasses.asdict(self.progress),
         }
@@ -327,7 +329,7 @@ class Trainer:
         return saved
 
     def _go_on(self, saved: dict[str, Any]) -> None:
-        load_optimizer(self.optimizer, saved["optimizer"])
+        load_optimizers(self.optimizers, saved["optimizers"])
         if saved["scaler"]:  # empty unless the run was in fp16
             self.scaler.load_state_dict(saved["scaler"])
         self.progress = checkpoint.Progress(**saved["progress"])

@@ -100,9 +100,10 @@ def _itemised(held: dict[int, Block], before: dict[int, Block], roles: dict[int,
 def _roles(trainer: Trainer) -> dict[int, str]:
     """Where the tensors lie that have a name. Masters are what the optimizer moves where the network has copies."""
     network = list(trainer.model.parameters())
-    moved = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    optimizers = trainer.optimizers
+    moved = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
     gradients = [getattr(p, name, None) for p in (*network, *moved) for name in ("grad", "main_grad")]
-    moments = [value for state in trainer.optimizer.state.values() for value in state.values()]
+    moments = [value for optimizer in optimizers for state in optimizer.state.values() for value in state.values()]
     named = {"masters": moved, "weights": network, "gradients": gradients, "optimizer": moments}
     return {tensor.untyped_storage().data_ptr(): role for role, tensors in named.items() for tensor in tensors
             if isinstance(tensor, torch.Tensor)}

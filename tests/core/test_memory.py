@@ -52,9 +52,9 @@ import resource, sys, torch
 from atlas_core import presets
 from atlas_core.hardware import device
 from atlas_core.model.gpt import AtlasLM
-from atlas_core.training.optim import build_optimizer
+from atlas_core.training.optim import build_optimizers
 c = presets.find("MICRO").config.replace({"training.batch_size": int(sys.argv[1])})
-model = AtlasLM(c.model); opt = build_optimizer(dict(model.named_parameters()), c.training)
+model = AtlasLM(c.model); opt, = build_optimizers(dict(model.named_parameters()), c.training)
 x = torch.randint(0, 100, (c.training.batch_size, c.model.max_seq_len))
 for _ in range(2):
     model.loss(x, x).backward(); opt.step(); opt.zero_grad(set_to_none=False)

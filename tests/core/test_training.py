@@ -33,7 +33,7 @@ from atlas_core.events import (
 )
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.training import checkpoint, records
-from atlas_core.training.optim import build_optimizer, learning_rate
+from atlas_core.training.optim import build_optimizers, learning_rate
 from tests import tiny
 
 
@@ -239,7 +239,7 @@ def test_resume_heeds_a_new_weight_decay(dataset: Path, tmp_path: Path) -> None:
     train(dataset, tmp_path / "run", tiny.config(training__max_steps=4))
     train(dataset, tmp_path / "run", tiny.config(training__weight_decay=0.5, training__beta2=0.9),
           resume=runs.resolve(tmp_path / "run"))
-    decayed, spared = checkpoint.load(runs.resolve(tmp_path / "run"))["optimizer"]["param_groups"]
+    decayed, spared = checkpoint.load(runs.resolve(tmp_path / "run"))["optimizers"][0]["param_groups"]
     assert (decayed["weight_decay"], spared["weight_decay"], decayed["betas"]) == (0.5, 0.0, (0.9, 0.9))
 
 
@@ -667,10 +667,33 @@ def test_a_constant_rate_stays_and_no_warm_up_starts_at_the_peak() -> None:
 
 def test_only_matrices_decay() -> None:
     model = AtlasLM(tiny.config().model)
-    decayed, spared = build_optimizer(dict(model.named_parameters()), Training()).param_groups
+    (adamw,) = build_optimizers(dict(model.named_parameters()), Training())
+    decayed, spared = adamw.param_groups
     assert decayed["weight_decay"] == 0.01 and spared["weight_decay"] == 0.0
     assert all(p.dim() >= 2 for p in decayed["params"]) and all(p.dim() < 2 for p in spared["params"])
     assert sum(p.numel() for g in (decayed, spared) for p in g["params"]) == model.count_parameters()
+
+
+def test_muon_moves_the_matrices_of_the_blocks_and_nothing_else() -> None:
+    named = dict(AtlasLM(tiny.config().model).named_parameters())
+    adamw, muon = build_optimizers(named, Training(optimizer_type="muon"))
+    moved = {id(p) for group in muon.param_groups for p in group["params"]}
+    assert moved == {id(p) for name, p in named.items() if "blocks." in name and p.dim() == 2}
+    others = {id(p) for group in adamw.param_groups for p in group["params"]}
+    assert moved | others == {id(p) for p in named.values()} and not moved & others
+
+
+def test_muon_learns_and_resumes_exactly(dataset: Path, tmp_path: Path) -> None:
+    config = tiny.config(training__optimizer_type="muon", training__max_steps=30)
+    whole = losses(train(dataset, tmp_path / "whole", config))
+    assert whole[-1] < whole[0] - 0.5
+    control, events = Control(), []
+    for event in jobs.train(config, dataset, tmp_path / "run", control):
+        events.append(event)
+        if isinstance(event, StepDone) and event.step == 9:
+            control.stop()
+    rest = train(dataset, tmp_path / "run", config, resume=runs.resolve(tmp_path / "run"))
+    assert losses(events) + losses(rest) == whole
 
 
 def test_evaluation_counts_every_token_once_and_leaves_the_model_training(dataset: Path) -> None:
