@@ -73,6 +73,14 @@ def save_user_preset(config: Config) -> Path:
     return target
 
 
+def delete_user_preset(name: str) -> None:
+    """Remove a preset of the user's own. Raises `ConfigError` for a built-in one."""
+    preset = find(name)
+    if preset.builtin:
+        raise ConfigError([f"{preset.name} is a built-in preset"], "Only presets of your own can be deleted.")
+    preset.path.unlink()
+
+
 def suggest(device_bytes: int, *, gpu: bool) -> str:
     """The preset for a newcomer on this machine: the largest that fits a graphics card, else the quickest.
 

@@ -80,8 +80,12 @@ def catch_mistakes(window: MainWindow) -> None:
 
 
 def close_on_interrupt(window: MainWindow) -> None:
-    """Ctrl+C in the terminal closes the window. Python only notices signals while it runs, hence the timer."""
+    """Ctrl+C in the terminal closes the window, and so does the system's wish to end, which has no time for questions.
+
+    Python only notices signals while it runs, hence the timer.
+    """
     signal.signal(signal.SIGINT, lambda *_: window.close())
+    signal.signal(signal.SIGTERM, lambda *_: window.save_and_close())
     timer = QTimer(window)
     timer.timeout.connect(lambda: None)
     timer.start(SIGNAL_MS)

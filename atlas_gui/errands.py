@@ -5,18 +5,20 @@ Plain functions without Qt, most of them for a worker; what they bring back are 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from atlas_core import config as settings
 from atlas_core import history as curves
 from atlas_core import runs
 from atlas_core.config import Config
 from atlas_core.control import Control
-from atlas_core.errors import CheckpointError, DataError
-from atlas_core.events import SampleDrawn
+from atlas_core.errors import CheckpointError, DataError, NumericsError
+from atlas_core.events import Event, SampleDrawn
 from atlas_core.forecast import Speed
 from atlas_core.hardware import speeds
 from atlas_core.hardware.telemetry import best_telemetry
@@ -29,6 +31,7 @@ from atlas_core.text.sources import SourceEntry, list_sources
 from atlas_gui.widgets.hardware_panel import HardwareNews
 
 READING_SECONDS = 1.0
+LOG_LINES = 500  # of earlier sessions
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,21 @@ class Opened:
     info: RunInfo
     history: History
     samples: tuple[SampleDrawn, ...]
+    log: tuple[str, ...]  # the last lines of its training.log
+
+
+@dataclass(frozen=True)
+class TakenUp:
+    """A run that is to go on, and what it goes on with."""
+
+    opened: Opened
+    config: Config
+    dataset: Path
+
+
+@dataclass(frozen=True)
+class CameApart:
+    """The loss is no number any more. Comes before the error, of which only the text leaves its thread."""
 
 
 def look(sources: Sequence[Path]) -> Iterator[Looked]:
@@ -113,7 +131,30 @@ def open_run(folder: Path) -> Opened:
     history.checkpoint_steps = [checkpoint.step for checkpoint in info.checkpoints]
     samples = [SampleDrawn(record["step"], record["prompt"], record["text"], record["seed"])
                for _, record in curves.records(folder / runs.SAMPLES_FILE) if record.get("event") == "sample"]
-    return Opened(info, history, tuple(samples))
+    return Opened(info, history, tuple(samples), _last_lines(folder / runs.LOG_FILE))
+
+
+def take_up(folder: Path, *, rate_factor: float = 1.0) -> TakenUp:
+    """What is needed to go on with a run, its learning rate times `rate_factor`. Raises `AtlasError`."""
+    opened, config = open_run(folder), settings.load(folder / runs.CONFIG_FILE)
+    rate = config.training.learning_rate * rate_factor
+    return TakenUp(opened, config.replace({"training.learning_rate": rate}), dataset_of(opened.info))
+
+
+def watched(events: Iterable[Event]) -> Iterator[Event | CameApart]:
+    """The events of a training, and a word before the error if it comes apart."""
+    try:
+        yield from events
+    except NumericsError:
+        yield CameApart()
+        raise
+
+
+def _last_lines(log: Path) -> tuple[str, ...]:
+    if not log.is_file():
+        return ()
+    with open(log, encoding="utf-8", errors="replace") as file:
+        return tuple(deque((line.rstrip("\n") for line in file), maxlen=LOG_LINES))
 
 
 def dataset_of(info: RunInfo) -> Path:

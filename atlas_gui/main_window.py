@@ -56,6 +56,9 @@ WORDS_MS = 250  # words are redrawn at most this often: faster nobody reads
 PLACED_MS = 400  # until the system has put a new window in its place: a dialog opened before stands beside it
 IDLE_WORDS_MS = 5000  # "saved 2 min ago" grows old also while nothing happens
 
+RATE_FACTOR = 0.5
+LOWER_RATE = "Resume at half the learning rate"
+
 WAITING = {
     PREPARING: "Preparing the text …",
     STARTING: "Warming up: loading PyTorch and the model …",
@@ -161,6 +164,7 @@ class MainWindow(QMainWindow):
         model.fit_requested.connect(self._on_fit_wished)
         model.rate_test_requested.connect(self._on_rate_test_wished)
         model.save_preset_requested.connect(self._on_save_preset_wished)
+        model.delete_preset_requested.connect(self._on_delete_preset_wished)
 
         # training
         train.sample_now_requested.connect(session.sample_now)
@@ -192,6 +196,7 @@ class MainWindow(QMainWindow):
         self.hardware_panel.collapsed_changed.connect(self._on_hardware_collapsed)
         session.noticed.connect(self._on_noticed)
         session.failed.connect(self.show_error)
+        session.came_apart.connect(self._on_came_apart)
 
         for keys, slot in (("Ctrl+R", bar.click_primary), ("Ctrl+.", bar.stop_button.click),
                            ("Ctrl+S", session.save_now), ("Ctrl+E", bar.export_button.click),
@@ -263,8 +268,10 @@ class MainWindow(QMainWindow):
     def _on_run_opened(self, opened: Opened | None) -> None:
         self.train_tab.clear()
         self.train_tab.set_history(self.session.history)
-        for sample in opened.samples if opened else ():
-            self.train_tab.add_sample(sample)
+        if opened is not None:
+            for sample in opened.samples:
+                self.train_tab.add_sample(sample)
+            self.train_tab.set_log(opened.log)
         self._refresh_playground()
         self._show_words()
 
@@ -413,6 +420,16 @@ class MainWindow(QMainWindow):
         self._on_config_changed(self.model_tab.config())
         self.toast.show_news(f"{name} is kept as {path.name}.", "good")
 
+    def _on_delete_preset_wished(self, name: str) -> None:
+        try:
+            presets.delete_user_preset(name)
+        except (AtlasError, OSError) as error:
+            self.show_error(f"{name} cannot be deleted: {error}.", "Look at it in your presets folder.")
+            return
+        self._presets = presets.all_presets()
+        self.model_tab.set_presets(self._presets)  # the settings stay, as settings without a card
+        self.toast.show_news(f"{name} is deleted.", "good")
+
     def _show_command_line(self) -> None:
         run = self.session.run if self.session.training else None  # else Train begins a new one
         self.model_tab.set_command_line_context(self.session.dataset, run.path if run else None)
@@ -544,6 +561,13 @@ class MainWindow(QMainWindow):
         if self.session.state == PREPARING and level == "warning":
             self.data_tab.add_notice(message)
 
+    def _on_came_apart(self, message: str, remedy: str) -> None:
+        run = self.session.run
+        assert run is not None, "it is the run that came apart"
+        log.error("%s %s", message, remedy)
+        dialog = error_dialog.show_error(self, message, remedy, log_path=paths.log_file(), offer=LOWER_RATE)
+        dialog.offer_taken.connect(lambda: self.session.resume_run(run.path, rate_factor=RATE_FACTOR))
+
     def show_error(self, message: str, remedy: str = "", details: str = "") -> None:
         """The one funnel of everything that goes wrong."""
         log.error("%s %s\n%s", message, remedy, details)
@@ -565,10 +589,11 @@ class MainWindow(QMainWindow):
         question.setDefaultButton(save)
         question.setEscapeButton(keep)
         question.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        save.clicked.connect(self._save_and_close)
+        save.clicked.connect(self.save_and_close)
         question.open()
 
-    def _save_and_close(self) -> None:
+    def save_and_close(self) -> None:
+        """Close without a question: what is being trained is saved first."""
         self._closing = True
         if self.session.training:
             self.session.stop()

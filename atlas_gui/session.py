@@ -12,11 +12,9 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
-from atlas_core import config as configuration
 from atlas_core import format, jobs, memory, paths, presets, runs
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control, Wish
-from atlas_core.errors import AtlasError
 from atlas_core.events import (
     CheckpointSaved,
     Cooling,
@@ -45,7 +43,7 @@ from atlas_core.text.dataset import is_dataset
 from atlas_gui import calibration, errands, sentences
 from atlas_gui.calibration import Expected
 from atlas_gui.crew import Crew
-from atlas_gui.errands import Looked, Opened, Shown
+from atlas_gui.errands import CameApart, Looked, Opened, Shown, TakenUp
 from atlas_gui.settings import Settings
 from atlas_gui.widgets.hardware_panel import HardwareNews
 
@@ -84,6 +82,7 @@ class Session(QObject):
     estimate_changed = Signal()  # the sentence beside the button may be another one now
     noticed = Signal(str, str)  # sentence, level
     failed = Signal(str, str, str)  # error, remedy, details
+    came_apart = Signal(str, str)  # error, remedy: the run can go on at a lower learning rate
     became_quiet = Signal()  # no training and no preparing any more
 
     def __init__(self, settings: Settings, parent: QObject | None = None) -> None:
@@ -103,6 +102,7 @@ class Session(QObject):
         self._chosen_dataset: Path | None = None
         self._run_config = self.config  # what the run at work was started with
         self._first_step: StepDone | None = None  # of this session, to measure the speed from
+        self._apart = False  # the loss of the run at work was no number any more
         self._train_after_preparing = False
         self._prepare_when_looked = False
         self._crew = Crew(self)
@@ -303,27 +303,33 @@ class Session(QObject):
         else:
             self._train_fresh(self.dataset)
 
-    def resume_run(self, folder: Path) -> None:
-        """Go on with an interrupted run from its newest sound checkpoint."""
-        if self.state != IDLE:
+    def resume_run(self, folder: Path, *, rate_factor: float = 1.0) -> None:
+        """Go on with an interrupted run from its newest sound checkpoint, at its learning rate times `rate_factor`."""
+        if self.state != IDLE or self._crew.busy("open"):
             self.failed.emit("Another run is at work.", "Stop it first; it is saved and can be resumed later.", "")
             return
-        try:
-            opened = errands.open_run(folder)
-            config = self._on_this_machine(configuration.load(folder / runs.CONFIG_FILE))
-            dataset = errands.dataset_of(opened.info)
-        except AtlasError as error:
-            self.failed.emit(error.message, error.remedy, "")
-            return
-        self._show_run(opened)
-        self._start_training(config, dataset, folder, resume=folder)
+        self._set_state(STARTING)
+        self._crew.start("open", lambda: [errands.take_up(folder, rate_factor=rate_factor)],
+                         on_event=self._on_taken_up, on_failed=self._on_take_up_failed)
 
     def open_run(self, folder: Path) -> None:
         """Show a run on the Train tab without training it."""
-        try:
-            self._show_run(errands.open_run(folder))
-        except AtlasError as error:
-            self.failed.emit(error.message, error.remedy, "")
+        if not self._crew.busy("open"):
+            self._crew.start("open", lambda: [errands.open_run(folder)], on_event=self._show_run, on_failed=self.failed)
+
+    def _on_taken_up(self, taken: TakenUp) -> None:
+        self._show_run(taken.opened)
+        if self.state == STOPPING:  # the person has thought better of it while the run was read
+            self._set_state(IDLE)
+            self.became_quiet.emit()
+        else:
+            folder = taken.opened.info.path
+            self._start_training(self._on_this_machine(taken.config), taken.dataset, folder, resume=folder)
+
+    def _on_take_up_failed(self, error: str, remedy: str, details: str) -> None:
+        self._set_state(IDLE)
+        self.failed.emit(error, remedy, details)
+        self.became_quiet.emit()
 
     def pause(self) -> None:
         if self.state == TRAINING:
@@ -374,8 +380,9 @@ class Session(QObject):
         self._run_config = config
         self._first_step = None
         self.cooling = ""
+        self._apart = False
         self._set_state(STARTING)
-        self._crew.start("train", lambda: jobs.train(config, dataset, folder, control, resume=resume),
+        self._crew.start("train", lambda: errands.watched(jobs.train(config, dataset, folder, control, resume=resume)),
                          on_event=self._on_training_event, on_failed=self._on_training_failed,
                          on_ended=self._on_training_ended)
 
@@ -387,7 +394,10 @@ class Session(QObject):
             "hardware.threads": here.threads or self.settings.threads,
         })
 
-    def _on_training_event(self, event: Event) -> None:
+    def _on_training_event(self, event: Event | CameApart) -> None:
+        if isinstance(event, CameApart):
+            self._apart = True
+            return
         self.history.add(event)
         if isinstance(event, RunStarted):
             self.started = event
@@ -427,7 +437,10 @@ class Session(QObject):
         self.noticed.emit(finished.message or said, "good")
 
     def _on_training_failed(self, error: str, remedy: str, details: str) -> None:
-        self.failed.emit(error, remedy, details)
+        if self._apart and self.run is not None and runs.newest(self.run.path) is not None:
+            self.came_apart.emit(error, remedy)
+        else:
+            self.failed.emit(error, remedy, details)
 
     def _on_training_ended(self) -> None:
         if self._live_text:

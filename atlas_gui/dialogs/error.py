@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
     QApplication,
     QDialog,
@@ -28,12 +28,17 @@ NO_REMEDY = "This is a mistake in the program. The details below help to mend it
 
 
 class ErrorDialog(QDialog):
-    """A sentence and its remedy. `details` (a traceback) are folded away, and copied with one click."""
+    """A sentence and its remedy. `details` (a traceback) are folded away, and copied with one click.
+
+    `offer` is a button that carries the remedy out: `offer_taken`.
+    """
+
+    offer_taken = Signal()
 
     def __init__(self, message: str, remedy: str = "", details: str = "", *, log_path: Path | None = None,
-                 parent: QWidget | None = None) -> None:
+                 offer: str = "", parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._message, self._log_path = message, log_path
+        self._message, self._log_path, self._offer = message, log_path, offer
         self._remedy = remedy or (NO_REMEDY if details else "")
         self.setObjectName("errorDialog")
         self.setWindowTitle("That did not work")
@@ -76,9 +81,15 @@ class ErrorDialog(QDialog):
         self.copy_button.clicked.connect(lambda: QApplication.clipboard().setText(self.text()))
         self.close_button = QPushButton("Close")
         self.close_button.setObjectName("errorCloseButton")
-        self.close_button.setProperty("role", "primary")
-        self.close_button.setDefault(True)
-        self.close_button.clicked.connect(self.accept)
+        self.close_button.clicked.connect(self.reject)
+        self.offer_button = QPushButton(self._offer)
+        self.offer_button.setObjectName("errorOfferButton")
+        self.offer_button.setVisible(bool(self._offer))
+        self.offer_button.clicked.connect(self.accept)
+        self.accepted.connect(self.offer_taken)
+        self._main_button = self.offer_button if self._offer else self.close_button
+        self._main_button.setProperty("role", "primary")
+        self._main_button.setDefault(True)
 
     def _lay_out(self, *, has_details: bool) -> None:
         picture = QLabel()
@@ -97,6 +108,7 @@ class ErrorDialog(QDialog):
         buttons.addWidget(self.copy_button)
         buttons.addStretch(1)
         buttons.addWidget(self.close_button)
+        buttons.addWidget(self.offer_button)
         self.details_button.setVisible(has_details)
         column = QVBoxLayout(self)
         column.setContentsMargins(*[3 * theme.spacing] * 4)
@@ -105,7 +117,7 @@ class ErrorDialog(QDialog):
         column.addWidget(self.details_view, 1)
         column.addWidget(self.log_label)
         column.addLayout(buttons)
-        self.close_button.setFocus()
+        self._main_button.setFocus()
 
     def _on_details_toggled(self, shown: bool) -> None:
         self.details_view.setVisible(shown)
@@ -114,9 +126,9 @@ class ErrorDialog(QDialog):
 
 
 def show_error(parent: QWidget | None, message: str, remedy: str = "", details: str = "",
-               log_path: Path | None = None) -> ErrorDialog:
+               log_path: Path | None = None, *, offer: str = "") -> ErrorDialog:
     """Tell of a failure without holding up the program: the dialog lives until it is closed."""
-    dialog = ErrorDialog(message, remedy, details, log_path=log_path, parent=parent)
+    dialog = ErrorDialog(message, remedy, details, log_path=log_path, offer=offer, parent=parent)
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     dialog.open()
     return dialog

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QInputDialog, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QInputDialog, QLabel, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from atlas_core import format, memory
 from atlas_core.config import SECTIONS, Config
@@ -38,6 +38,7 @@ class ModelTab(QWidget):
     fit_requested = Signal()
     rate_test_requested = Signal()
     save_preset_requested = Signal(str)
+    delete_preset_requested = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -92,7 +93,11 @@ class ModelTab(QWidget):
         line = QHBoxLayout()
         line.addWidget(self._title, 1)
         line.addWidget(self.rate_button)
+        self.delete_preset_button = QPushButton("Delete preset…")
+        self.delete_preset_button.setObjectName("deletePresetButton")
+        self.delete_preset_button.setToolTip("Take this card of your own off the list")
         line.addWidget(self.reset_all_button)
+        line.addWidget(self.delete_preset_button)
         line.addWidget(self.save_preset_button)
         return line
 
@@ -136,6 +141,7 @@ class ModelTab(QWidget):
         self.rate_button.clicked.connect(self.rate_test_requested)
         self.reset_all_button.clicked.connect(lambda: self._take_over(self._original))
         self.save_preset_button.clicked.connect(self._on_save_preset)
+        self.delete_preset_button.clicked.connect(self._on_delete_preset)
 
     def config(self) -> Config:
         """The last configuration in which everything agreed."""
@@ -160,6 +166,7 @@ class ModelTab(QWidget):
             self._show(self._presets[selected].config)
         else:
             self.preset_list.select(self.config().name)
+            self._show_config()
 
     def set_config(self, config: Config) -> None:
         """Show `config`, and choose the card of its name if there is one. Emits nothing."""
@@ -216,6 +223,7 @@ class ModelTab(QWidget):
         self.preset_list.setEnabled(enabled)
         self.form.set_locked(not enabled)
         self.reset_all_button.setEnabled(enabled)
+        self.delete_preset_button.setEnabled(enabled)
         self._show_config()
 
     def explain(self, reasons: str) -> None:
@@ -258,6 +266,24 @@ class ModelTab(QWidget):
         if name.strip():
             self.save_preset_requested.emit(name.strip())
 
+    def _on_delete_preset(self) -> None:
+        name = self.config().name
+        question = QMessageBox(self)
+        question.setObjectName("deletePresetDialog")
+        question.setWindowTitle("Delete this preset?")
+        question.setIcon(QMessageBox.Icon.Warning)
+        question.setTextFormat(Qt.TextFormat.PlainText)
+        question.setText(f"Delete the preset {name}?")
+        question.setInformativeText("Runs that were trained with it keep their settings.")
+        delete = question.addButton("Delete", QMessageBox.ButtonRole.DestructiveRole)
+        delete.setObjectName("deletePresetYesButton")
+        keep = question.addButton("Keep it", QMessageBox.ButtonRole.RejectRole)
+        question.setDefaultButton(keep)
+        question.setEscapeButton(keep)
+        question.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        delete.clicked.connect(lambda: self.delete_preset_requested.emit(name))
+        question.open()
+
     def _show_cards(self) -> None:
         for name, preset in self._presets.items():
             need = expected_memory(preset.config, is_gpu=self._is_gpu)
@@ -281,6 +307,8 @@ class ModelTab(QWidget):
         changed, waiting = len(self.form.changes()), len(self.form.problems())
         self._title.setText(self.config().name + (f" · {changed} change{'s' * (changed != 1)}" if changed else ""))
         self.reset_all_button.setVisible(bool(changed or waiting))
+        preset = self._presets.get(self.config().name)
+        self.delete_preset_button.setVisible(preset is not None and not preset.builtin)
         notice = "Training is running with these settings. Stop it to change them." if self._locked else ""
         if waiting:
             notice = "Some entries below contradict each other and are not used yet."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 from collections import deque
+from collections.abc import Iterable
 
 import numpy as np
 from PySide6.QtCore import Qt, QTimer, Signal
@@ -103,6 +104,12 @@ class TrainTab(QWidget):
     def samples_text(self) -> str:
         """All of them as they can be read."""
         return self._samples_view.toPlainText()
+
+    def set_log(self, lines: Iterable[str]) -> None:
+        """Show what was noted before now."""
+        self._log.clear()
+        self._log.extend(lines)
+        self._on_filter_changed()
 
     def add_log(self, line: str) -> None:
         self._log.append(line)

@@ -64,6 +64,12 @@ def test_a_built_in_name_is_not_overwritten() -> None:
         presets.save_user_preset(presets.find("TINY").config)
 
 
+def test_a_built_in_preset_is_not_deleted() -> None:
+    with pytest.raises(ConfigError, match="NANO is a built-in preset"):
+        presets.delete_user_preset("nano")
+    assert "NANO" in presets.all_presets()
+
+
 def test_a_broken_user_preset_hides_nothing() -> None:
     from atlas_core import paths
 

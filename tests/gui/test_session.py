@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pytestqt.qtbot import QtBot
 
+from atlas_core import config as configuration
 from atlas_core import runs
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control
 from atlas_core.errors import AtlasError
-from atlas_core.events import Generated, TextPiece
+from atlas_core.events import Generated, StepDone, TextPiece
 from atlas_core.hardware import speeds
+from atlas_core.model.gpt import AtlasLM
 from atlas_gui import calibration
 from atlas_gui.session import IDLE, PREPARING, STARTING, TRAINING, Session
 from atlas_gui.settings import Settings
@@ -137,7 +140,41 @@ def test_an_opened_run_has_its_curve_and_its_texts(qtbot: QtBot, session: Sessio
     assert opened.history.steps == steps
     written = [json.loads(line)["text"] for line in drawn.read_text(encoding="utf-8").splitlines()]
     assert [sample.text for sample in opened.samples] == written
+    assert "FINISHED (done)" in opened.log[-1]
     assert written
+
+
+def test_whoever_thinks_better_of_resuming_is_heard_while_the_run_is_read(qtbot: QtBot, session: Session) -> None:
+    train_to_the_end(qtbot, session)
+    assert session.run is not None
+    with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
+        session.resume_run(session.run.path)
+        assert session.state == STARTING
+        session.stop()
+    assert session.state == IDLE
+    assert session.started is None
+
+
+def test_a_run_that_came_apart_goes_on_at_a_lower_learning_rate(
+        qtbot: QtBot, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    true_loss = AtlasLM.loss
+    session.set_config(session.config.replace({"training.max_steps": 400}))
+
+    def poison(event: object) -> None:
+        if isinstance(event, StepDone) and event.step == 3:
+            monkeypatch.setattr(AtlasLM, "loss", lambda *args, **named: true_loss(*args, **named) * math.nan)
+
+    session.training_event.connect(poison)
+    with qtbot.waitSignals([session.came_apart, session.became_quiet], timeout=JOB_MS):
+        session.train()
+    monkeypatch.setattr(AtlasLM, "loss", true_loss)
+    session.training_event.disconnect(poison)
+    assert session.run is not None
+    with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
+        session.resume_run(session.run.path, rate_factor=0.5)
+    assert session.run.state == "done"
+    kept = configuration.load(session.run.path / runs.CONFIG_FILE)
+    assert kept.training.learning_rate == session.config.training.learning_rate / 2
 
 
 def test_a_checkpoint_continues_a_text_the_same_way_twice(qtbot: QtBot, session: Session) -> None:

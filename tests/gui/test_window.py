@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,9 +15,11 @@ from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from PySide6.QtWidgets import QApplication, QComboBox, QDialog, QLabel, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
+from atlas_core import config as configuration
 from atlas_core import jobs, presets, runs
 from atlas_core.events import TextPiece
 from atlas_gui import theme
+from atlas_gui.app import close_on_interrupt
 from atlas_gui.main_window import MainWindow
 from atlas_gui.session import IDLE, PAUSED, STARTING, TRAINING
 from atlas_gui.settings import Settings
@@ -354,6 +357,51 @@ def test_own_settings_are_kept_as_a_preset_and_chosen(window: MainWindow) -> Non
     assert window.session.config.name == "My poet"
     assert presets.find("My poet").config.model.num_layers == 3
     assert "Train My poet" in window.run_bar.sentence
+
+
+def test_only_a_preset_of_ones_own_can_be_deleted_and_its_settings_stay(window: MainWindow, qtbot: QtBot) -> None:
+    window.tabs.setCurrentWidget(window.model_tab)
+    button = window.model_tab.delete_preset_button
+    assert not button.isVisible()
+    window.model_tab.apply_changes({"model.num_layers": 3})
+    window.model_tab.save_preset_requested.emit("My poet")
+    click(qtbot, window, "deletePresetButton")
+    question = dialog(qtbot, window, "deletePresetDialog")
+    click(qtbot, question, "deletePresetYesButton")
+    assert "My poet" not in presets.all_presets()
+    assert "My poet" not in window.model_tab.preset_list.names()
+    assert window.session.config.model.num_layers == 3
+    assert not button.isVisible()
+
+
+def test_a_run_that_came_apart_is_offered_half_the_learning_rate(tiny_window: MainWindow, qtbot: QtBot) -> None:
+    click(qtbot, tiny_window, "trainButton")
+    qtbot.waitUntil(lambda: tiny_window.session.run is not None and tiny_window.session.state == IDLE, timeout=JOB_MS)
+    tiny_window.session.came_apart.emit("The loss is no longer a number.", "Resume with a lower learning rate.")
+    offered = dialog(qtbot, tiny_window, "errorDialog")
+    with qtbot.waitSignal(tiny_window.session.run_opened, timeout=JOB_MS):
+        click(qtbot, offered, "errorOfferButton")
+    wait_for(qtbot, tiny_window, IDLE)
+    assert tiny_window.session.run is not None
+    kept = configuration.load(tiny_window.session.run.path / runs.CONFIG_FILE)
+    assert kept.training.learning_rate == tiny_window.session.config.training.learning_rate / 2
+
+
+def test_the_systems_wish_to_end_saves_without_a_question(tiny_window: MainWindow, qtbot: QtBot) -> None:
+    tiny_window.model_tab.apply_changes({"training.max_steps": 100_000})
+    click(qtbot, tiny_window, "trainButton")
+    qtbot.waitUntil(lambda: len(tiny_window.session.history.steps) >= 3, timeout=JOB_MS)
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    close_on_interrupt(tiny_window)
+    try:
+        with qtbot.waitSignal(tiny_window.closed, timeout=JOB_MS):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+    [run] = runs.list_runs()
+    assert run.state == "interrupted"
+    assert run.step == tiny_window.session.history.steps[-1]
 
 
 def test_the_machine_fits_a_preset_that_is_too_big(window: MainWindow) -> None:
