@@ -206,6 +206,8 @@ class Hardware:
 
     device: str = setting("auto", "auto takes the graphics card if there is one.",
                           choices=("auto", "cpu", "cuda", "mps"))
+    attention: str = setting("auto", "How attention is computed: PyTorch's kernel, or plain products in blocks; auto "
+                             "tries both on a processor.", choices=("auto", "kernel", "blocks"), advanced=True)
     threads: int = setting(0, "Processor threads for training; 0 means one for every core.",
                            low=0, high=1024, advanced=True)
     target_temperature: float = setting(0.0, "Cool mode: rests between steps keep what computes at this temperature; "

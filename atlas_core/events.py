@@ -84,6 +84,7 @@ class RunStarted(Event):
     parameters: int
     device: str
     precision: str
+    attention: str
     threads: int
     max_steps: int
     tokens_per_step: int

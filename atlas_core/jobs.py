@@ -54,6 +54,7 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
     """
     from atlas_core.text.dataset import Dataset
     from atlas_core.training import checkpoint, records, trainer
+    from atlas_core.training.calibration import calibrated
 
     _loaded.cache_clear()  # a model that was talked to makes room
     data = Dataset.open(dataset)
@@ -69,6 +70,11 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
             raise CheckpointError(f"{resume} holds no sound checkpoint.", "Start a fresh run.")
         resume = found.path
     with claimed(run):
+        for calibration in calibrated(settled):
+            if isinstance(calibration, Progress):
+                yield calibration
+            else:
+                settled = calibration
         with trainer.plain_memory_errors():
             session = trainer.Trainer(settled, data, run, control, resume=resume)
         trainer.lay_out(run, settled, data, resume=resume is not None)

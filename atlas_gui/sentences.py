@@ -84,8 +84,8 @@ def status(state: str, name: str, history: History, saved_at: float | None, cool
 
 
 def machine(started: RunStarted) -> str:
-    """Where a run computes: "AMD EPYC (2 threads) · bf16"."""
-    return f"{started.device}  ·  {started.precision}"
+    """Where a run computes: "AMD EPYC (2 threads) · bf16, blocks"."""
+    return f"{started.device}  ·  {started.precision}, {started.attention}"
 
 
 def log_line(event: Event) -> str | None:

@@ -405,6 +405,8 @@ class Session(QObject):
             if self.state == STARTING:
                 self._set_state(TRAINING)
             self.refresh_runs()
+        elif isinstance(event, Progress) and self.state == STARTING:
+            self.noticed.emit(f"{event.label}: how this machine computes the model fastest.", "info")
         elif isinstance(event, StateChanged) and self.state != STOPPING:
             self._set_state(PAUSED if event.state == "paused" else TRAINING)
         elif isinstance(event, Cooling):

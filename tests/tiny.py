@@ -24,7 +24,7 @@ SETTINGS = {
     "evaluation.eval_interval": 5, "evaluation.eval_batches": 2,
     "checkpointing.save_interval": 4, "checkpointing.save_minutes": 0.0,
     "sampling.interval": 6, "sampling.max_new_tokens": 8,
-    "hardware.device": "cpu", "hardware.threads": 1,
+    "hardware.device": "cpu", "hardware.threads": 1, "hardware.attention": "kernel",
 }
 
 

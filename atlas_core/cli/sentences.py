@@ -46,7 +46,8 @@ def _(event: RunStarted) -> str:
     begun = f"Going on with {event.name} after step {people.count(event.resumed_from)}" if event.resumed_from \
         else f"Training {event.name}"
     return (f"{begun}: {people.short_count(event.parameters)} parameters, {people.count(event.max_steps)} steps of "
-            f"{people.count(event.tokens_per_step)} tokens, on {event.device} in {event.precision}. Run: {event.run}")
+            f"{people.count(event.tokens_per_step)} tokens, on {event.device} in {event.precision}, attention by "
+            f"{'plain products' if event.attention == 'blocks' else 'the kernel'}. Run: {event.run}")
 
 
 @sentence.register

@@ -1,7 +1,7 @@
-"""Causal attention by whatever computes it fastest: PyTorch's kernel, or blocks of plain products.
+"""Causal attention in one of two ways: by PyTorch's fused kernel, or by plain products in blocks of queries.
 
-On a processor PyTorch's fused kernel takes about twice as long in bf16 as plain matrix products do; in fp32,
-and on a graphics card, the fused kernel wins. Nothing here knows of heads' meaning, caches or dropout elsewhere.
+On a processor in bf16 the fused kernel takes about twice as long as plain products; on a graphics card it is
+always the one to take. Nothing here knows of caches, projections or what the heads mean.
 """
 
 from __future__ import annotations
@@ -13,19 +13,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+WAYS = ("kernel", "blocks")
 LONG = 256  # tokens; up to here blocks of 64 queries are the faster ones, beyond it 128
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, dropout: float) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, dropout: float, way: str = "auto") -> Tensor:
     """softmax(q k^T / sqrt(D)) v, each query seeing the keys up to its own (B, heads, T, D).
 
-    `mask` (bool, True where a query may look) takes the place of causality. A single query sees all keys.
+    `mask` (bool, True where a query may look) takes the place of causality. A single query sees all keys. `way` is
+    one of `WAYS`, or "auto" for a rule of thumb; what only the kernel can do (masks, dropout) it does anyway.
     """
-    T = q.shape[2]
-    plain = mask is None and T > 1 and not dropout
-    if plain and q.dtype == torch.bfloat16 and q.device.type == "cpu":
+    causal = mask is None and q.shape[2] > 1
+    if way == "auto":
+        way = "blocks" if q.dtype == torch.bfloat16 and q.device.type == "cpu" else "kernel"
+    if way == "blocks" and causal and not dropout:
         return _blocked(q, k, v)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None and T > 1)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
 
 
 def _blocked(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -45,7 +48,7 @@ class _Blocked(torch.autograd.Function):
         _, T, D = q.shape
         q = q * (1 / math.sqrt(D))  # scaled here, where it is small
         block = 64 if T <= LONG else 128
-        future = torch.full((block, block), -math.inf, dtype=q.dtype).triu(1)
+        future = q.new_full((block, block), -math.inf).triu(1)
         y, kept = torch.empty_like(q), []
         for start in range(0, T, block):
             end = min(start + block, T)

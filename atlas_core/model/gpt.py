@@ -69,6 +69,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(c.hidden_size, (c.num_heads + 2 * c.kv_heads) * c.head_size, bias=not c.is_llama)
         self.output = nn.Linear(c.hidden_size, c.hidden_size, bias=not c.is_llama)
         self.weight_dropout = c.attention_dropout
+        self.way = "auto"  # of computing it: see `attention.py`
 
     def forward(self, x: Tensor, rotation: Tensor | None, mask: Tensor | None, cache: Cache | None) -> Tensor:
         B, T, H = x.shape
@@ -81,7 +82,7 @@ class Attention(nn.Module):
             k, v = cache.extend(self.layer, k, v)
         if self.kv_heads < self.heads:
             k, v = (shared.repeat_interleave(self.heads // self.kv_heads, dim=1) for shared in (k, v))
-        y = attention(q, k, v, mask=mask, dropout=self.weight_dropout if self.training else 0.0)
+        y = attention(q, k, v, mask=mask, dropout=self.weight_dropout if self.training else 0.0, way=self.way)
         return self.output(y.transpose(1, 2).reshape(B, T, H))
 
 
@@ -165,6 +166,12 @@ class AtlasLM(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.tokens.weight.device
+
+    def attend(self, way: str) -> None:
+        """Choose how attention is computed: "auto" or one of `attention.WAYS`."""
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.way = way
 
     def count_parameters(self) -> int:
         """Trainable numbers; a tied matrix counts once."""

@@ -147,7 +147,7 @@ class TrainingLog:
         val_tokens = meta.splits["val"].tokens if "val" in meta.splits else 0
         self.line(f"system: {platform.platform()}, Python {platform.python_version()}, torch {torch.__version__}, "
                   f"{memory.total / 2**30:.1f} GiB memory")
-        self.line(f"device: {event.device}, {event.precision}, {event.threads} threads")
+        self.line(f"device: {event.device}, {event.precision}, attention: {event.attention}, {event.threads} threads")
         self.line(f"model: {event.parameters:,} parameters; {m.num_layers} layers, width {m.hidden_size}, "
                   f"{m.num_heads} heads, context {m.max_seq_len}, vocabulary {m.vocab_size}")
         self.line(f"dataset: {meta.name}; {event.train_tokens:,} tokens to learn from, "

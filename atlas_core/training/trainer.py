@@ -74,6 +74,7 @@ class Trainer:
                             "Set it to 0, or prepare the text again with data.val_fraction above 0.")
         torch.manual_seed(t.seed)
         self.model = AtlasLM(config.model, gradient_checkpointing=t.gradient_checkpointing).to(self.device)
+        self.model.attend(config.hardware.attention)
         saved = self._load(resume) if resume is not None else None
         self.weights = Weights(self.model, self.precision)
         self.optimizers = build_optimizers(self.weights.named(), t)
@@ -339,7 +340,8 @@ class Trainer:
     def _started(self) -> RunStarted:
         return RunStarted(
             run=self.run, name=self.config.name, parameters=self.model.count_parameters(),
-            device=hardware.describe(self.device), precision=self.precision, threads=self.threads,
+            device=hardware.describe(self.device), precision=self.precision,
+            attention=self.config.hardware.attention, threads=self.threads,
             max_steps=self.config.training.max_steps, tokens_per_step=self.config.tokens_per_step,
             train_tokens=len(self.dataset.tokens("train")), resumed_from=self.resumed_from,
         )

@@ -38,7 +38,7 @@ from atlas_core.events import (
     StepDone,
 )
 
-RUN = RunStarted(Path("run"), "NANO", 1_300_000, "cpu", "fp32", 2, 1500, 2048, 10**6)
+RUN = RunStarted(Path("run"), "NANO", 1_300_000, "cpu", "fp32", "kernel", 2, 1500, 2048, 10**6)
 EVAL = EvalDone(250, 0.5, 2.5, math.exp(2.5), 1.7, 1000, 2.4, False)
 
 

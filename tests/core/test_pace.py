@@ -33,7 +33,7 @@ def test_the_last_steps_decide() -> None:
 def test_what_an_earlier_session_took_does_not_count() -> None:
     history = History()
     history.add(_step(1, seconds=50_000.0))
-    history.add(RunStarted(Path("run"), "NANO", 1, "cpu", "fp32", 1, 10, 1, 1, resumed_from=1))
+    history.add(RunStarted(Path("run"), "NANO", 1, "cpu", "fp32", "kernel", 1, 10, 1, 1, resumed_from=1))
     history.add(_step(2, seconds=50_100.0))
     assert history.pace.seconds_left(10) is None
     history.add(_step(3, seconds=50_104.0))

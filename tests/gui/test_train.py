@@ -100,7 +100,7 @@ def test_the_axis_may_be_steps_time_or_tokens(tab: TrainTab, qtbot: QtBot) -> No
 def test_events_leave_their_marks(tab: TrainTab, qtbot: QtBot) -> None:
     shared = History()
     tab.set_history(shared)
-    tell(tab, shared, RunStarted(Path("run"), "NANO", 1, "cpu", "fp32", 1, 10, 128, 1000, resumed_from=1),
+    tell(tab, shared, RunStarted(Path("run"), "NANO", 1, "cpu", "fp32", "kernel", 1, 10, 128, 1000, resumed_from=1),
          step(2, 4.0), CheckpointSaved(Path("atlas_step_2.pt"), "step", 2, 10, 0.1), step(3, 4.0))
     loss = plot(tab, "lossPlot")
     qtbot.waitUntil(lambda: len(loss.curves.x) == 2)

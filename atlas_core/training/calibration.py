@@ -1,0 +1,125 @@
+"""A short trial, before a run, of the ways this processor can compute it. What was found is remembered by shape.
+
+A way is a number format and a kernel of attention. What a person has set by hand is not tried; on a graphics
+card nothing is, for there the rules of `hardware/device.py` are safe.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from atlas_core import __version__, paths
+from atlas_core.config import Config
+from atlas_core.events import Progress
+from atlas_core.hardware import device as hardware
+from atlas_core.hardware.processor import processor_name
+from atlas_core.model.attention import WAYS as KERNELS
+from atlas_core.model.gpt import Block, rotations
+from atlas_core.training.weights import WORKING_TYPES
+
+FILE_NAME = "calibration.json"
+SECONDS = 3.0
+MOST_ROUNDS = 12
+MOST_TOKENS = 4096  # of the trial; the fastest way for these is the fastest for more
+
+
+class Way(NamedTuple):
+    """How the network is computed: `training.precision` and `hardware.attention`."""
+
+    precision: str
+    attention: str
+
+
+def calibrated(config: Config) -> Iterator[Progress | Config]:
+    """`Progress` while it tries, if it must; the last item is `config` with every "auto" of a way decided.
+
+    Deciding once and for all matters: another way rounds otherwise, and a resumed run would not be the same.
+    """
+    device = hardware.choose_device(config.hardware.device)
+    ways = candidates(config, device)
+    way = ways[0] if len(ways) == 1 else _read().get(_key(config))
+    if way not in ways:
+        yield Progress(0, len(ways), "ways", f"Calibrating, {SECONDS:.0f} s")
+        way = fastest(config, ways)
+        _remember(_key(config), way)
+    yield config.replace({"training.precision": way.precision, "hardware.attention": way.attention})
+
+
+def candidates(config: Config, device: torch.device) -> list[Way]:
+    """The ways among which time decides."""
+    wished, attention = config.training.precision, config.hardware.attention
+    usual = hardware.choose_precision(wished, device)
+    tries = device.type == "cpu"
+    precisions = ["fp32", "bf16"] if tries and wished == "auto" else [usual]
+    one_kernel = not tries or config.model.attention_dropout  # which only one of them can do
+    kernels = [attention] if attention != "auto" else ["kernel"] if one_kernel else list(KERNELS)
+    return [Way(*way) for way in itertools.product(precisions, kernels)]
+
+
+def fastest(config: Config, ways: list[Way]) -> Way:
+    """The way whose best time for one block, there and back, is the shortest. They take turns."""
+    trials = {way: _Trial(config, way) for way in ways}
+    best = {way: trial.seconds() for way, trial in trials.items()}  # the first call also allocates and plans
+    until = time.perf_counter() + SECONDS
+    for round in range(MOST_ROUNDS):
+        for way, trial in trials.items():
+            seconds = trial.seconds()
+            best[way] = seconds if round == 0 else min(best[way], seconds)
+        if time.perf_counter() > until:
+            break
+    return min(best, key=lambda way: best[way])
+
+
+class _Trial:
+    """One block of the network on numbers without meaning."""
+
+    def __init__(self, config: Config, way: Way) -> None:
+        hardware.use_threads(config.hardware.threads)
+        m = config.model
+        T = m.max_seq_len
+        B = max(1, min(config.training.batch_size, MOST_TOKENS // T))
+        dtype = WORKING_TYPES.get(way.precision, torch.float32)
+        with torch.random.fork_rng():
+            self._block = Block(m, 0).to(dtype)
+            self._block.attention.way = way.attention
+            self._x = torch.randn(B, T, m.hidden_size).to(dtype).requires_grad_()
+        self._rotation: Tensor | None = rotations(torch.arange(T), m.head_size) if m.is_llama else None
+
+    def seconds(self) -> float:
+        started = time.perf_counter()
+        with torch.random.fork_rng():  # dropout draws
+            self._block(self._x, self._rotation).sum().backward()
+        return time.perf_counter() - started
+
+
+def _key(config: Config) -> str:
+    """All that the answer depends on, readable by a person who opens the file."""
+    t, h = config.training, config.hardware
+    shape = {**dataclasses.asdict(config.model), "batch_size": t.batch_size, "precision": t.precision,
+             "attention": h.attention, "threads": h.threads}
+    return f"{processor_name()}, torch {torch.__version__}, Atlas {__version__}, {json.dumps(shape, sort_keys=True)}"
+
+
+def _file() -> Path:
+    return paths.home() / FILE_NAME
+
+
+def _read() -> dict[str, Way]:
+    """What was remembered; a file that makes no sense counts as nothing."""
+    try:
+        return {key: Way(*way) for key, way in json.loads(_file().read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _remember(key: str, way: Way) -> None:
+    paths.write_atomically(_file(), json.dumps({**_read(), key: way}, indent=1).encode())
