@@ -11,10 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import ceiling, memory_grid, quality, report, scaling, throughput
+from tests.benchmarks import ceiling, forecast, memory_grid, quality, report, scaling, throughput
 from tests.benchmarks.section import Effort, Row
 
-SECTIONS = {module.SECTION.name: module.SECTION for module in (throughput, ceiling, memory_grid, quality, scaling)}
+MODULES = (throughput, ceiling, memory_grid, forecast, quality, scaling)
+SECTIONS = {module.SECTION.name: module.SECTION for module in MODULES}
 
 
 def main(arguments: Sequence[str]) -> int:

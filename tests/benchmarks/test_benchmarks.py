@@ -13,12 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 pytest.importorskip("resource", reason="the benchmarks read what only Unix tells")
 
+from atlas_core import runs
 from atlas_core.config import Config, settings
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.text.dataset import Dataset
 from tests import tiny
 from tests.benchmarks import __main__ as program
-from tests.benchmarks import flops, measure, memory_grid, quality
+from tests.benchmarks import flops, forecast, measure, memory_grid, quality
 from tests.benchmarks.child import Reading
 from tests.benchmarks.contest import Result, contest
 from tests.benchmarks.learners import Point
@@ -171,3 +172,12 @@ def test_the_program_prints_a_table_and_keeps_the_figures(tmp_path: Path, capsys
     assert kept["sections"]["memory"][0]["peak_bytes"] > 0
     assert {"processor", "cores", "memory_bytes"} < set(kept["machine"])
     assert "2 x 32" in capsys.readouterr().out
+
+
+def test_a_forecast_stands_beside_the_run_it_foresaw(
+        dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atlas_core.training.measure.ENOUGH_SECONDS", 0.0)
+    row = forecast.row(tiny.config(), dataset, tmp_path / "run", run_seconds=0.1)
+    assert row["error"] == pytest.approx(row["forecast_s"] / row["seconds"] - 1)
+    assert row["low_s"] <= row["forecast_s"] <= row["high_s"]
+    assert runs.inspect(tmp_path / "run").step == row["steps"]
