@@ -84,6 +84,7 @@ class _Trial:
 
     def __init__(self, config: Config, way: Way) -> None:
         hardware.use_threads(config.hardware.threads)
+        hardware.use_fast_products(torch.device("cpu"))
         m = config.model
         T = m.max_seq_len
         B = max(1, min(config.training.batch_size, MOST_TOKENS // T))

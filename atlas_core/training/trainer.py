@@ -65,6 +65,7 @@ class Trainer:
         self.device = hardware.choose_device(config.hardware.device)
         self.precision = hardware.choose_precision(t.precision, self.device)
         self.threads = hardware.use_threads(config.hardware.threads)
+        hardware.use_fast_products(self.device)
         self.train_windows = Windows(dataset.tokens("train"), context=context, stride=config.data.stride, seed=t.seed,
                                      vocabulary=dataset.meta.n_vocab)
         self.val_windows = validation_windows(dataset, "val", context) if "val" in dataset.meta.splits else None
