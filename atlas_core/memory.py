@@ -95,12 +95,18 @@ def _activation_bytes(model: Model, batch: int, *, half: bool, checkpointing: bo
     """What the backward pass needs of the blocks: a walk through the saved tensors of one token.
 
     In units of the width: two residuals in fp32; two norm outputs, query-key-value (3), attention's
-    output, and the MLP before and after its non-linearity, in the precision of the arithmetic.
+    output, and the MLP before and after its non-linearity, in the precision of the arithmetic. `llama` also
+    keeps queries and keys as they were before they turned, or shared keys and values once for each head of
+    queries; and the MLP's gate.
     """
     H, M = model.hidden_size, inner_size(model)
+    attention, mlp = 3 * H, 2 * M
+    if model.is_llama:
+        attention += 2 * H if model.kv_heads == model.num_heads else model.kv_heads * model.head_size
+        mlp += M
     width = 2 if half else 4
     dropout_masks = 2 * H if model.dropout else 0
-    token = 2 * 4 * H + width * (2 * H + 3 * H + H + 2 * M) + dropout_masks + 4 * model.num_heads
+    token = 2 * 4 * H + width * (2 * H + attention + H + mlp) + dropout_masks + 4 * model.num_heads
     if model.attention_dropout:  # no fast path: the attention matrix itself is kept, before and after dropout
         token += model.num_heads * model.max_seq_len * (2 * width + 1)
     tokens = batch * model.max_seq_len

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -19,6 +18,7 @@ from atlas_core import config, memory
 from atlas_core.model.attention import attention
 from atlas_core.model.cache import Cache
 from atlas_core.model.embedding import embed
+from atlas_core.model.lean import RMSNorm, swiglu
 from atlas_core.model.loss import Buffers, linear_cross_entropy
 
 NORM_EPSILON = 1e-5
@@ -33,7 +33,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 def norm(c: config.Model) -> nn.Module:
     """A layer that brings every token's vector to length sqrt(H); the families differ in whether it is centred."""
-    return nn.RMSNorm(c.hidden_size, eps=NORM_EPSILON) if c.is_llama else nn.LayerNorm(c.hidden_size, eps=NORM_EPSILON)
+    return RMSNorm(c.hidden_size, eps=NORM_EPSILON) if c.is_llama else nn.LayerNorm(c.hidden_size, eps=NORM_EPSILON)
 
 
 def rotations(positions: Tensor, head_size: int) -> Tensor:
@@ -111,7 +111,7 @@ class GatedMLP(nn.Module):
         self.down = nn.Linear(inner, c.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(F.silu(self.gate(x)) * self.up(x))
+        return self.down(swiglu(self.gate(x), self.up(x)))
 
 
 class Block(nn.Module):
