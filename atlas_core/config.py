@@ -210,6 +210,7 @@ class Hardware:
                              "tries both on a processor.", choices=("auto", "kernel", "blocks"), advanced=True)
     threads: int = setting(0, "Processor threads for training; 0 means one for every core.",
                            low=0, high=1024, advanced=True)
+    keep_awake: bool = setting(True, "Keep the computer from falling asleep while it trains.")
     target_temperature: float = setting(0.0, "Cool mode: rests between steps keep what computes at this temperature; "
                                         "0 turns it off.", unit="°C", low=0.0, high=95.0)
     quiet_hours: str = setting("", "Hours of the day, such as 22:00-07:00, in which cool mode keeps the quiet "

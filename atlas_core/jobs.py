@@ -21,6 +21,7 @@ from atlas_core.control import Control
 from atlas_core.errors import CheckpointError, DataError, DeviceError
 from atlas_core.events import Estimate, EvalDone, Event, Exported, Finished, Generated, Notice, Prepared, Progress
 from atlas_core.forecast import Speed, forecast
+from atlas_core.hardware.awake import awake
 
 if TYPE_CHECKING:
     from atlas_core.text.dataset import Dataset
@@ -69,7 +70,7 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
         if found is None:
             raise CheckpointError(f"{resume} holds no sound checkpoint.", "Start a fresh run.")
         resume = found.path
-    with claimed(run):
+    with claimed(run), awake(settled.hardware.keep_awake):
         for calibration in calibrated(settled):
             if isinstance(calibration, Progress):
                 yield calibration

@@ -9,7 +9,7 @@ import traceback
 from logging.handlers import RotatingFileHandler
 from types import TracebackType
 
-from PySide6.QtCore import QTimer
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication
 
@@ -38,6 +38,7 @@ def main() -> int:
     window = MainWindow(settings)
     catch_mistakes(window)
     close_on_interrupt(window)
+    app.commitDataRequest.connect(window.save_for_logout, Qt.ConnectionType.DirectConnection)
     show(window)
     QTimer.singleShot(WARM_UP_MS, window, window.session.warm_up)
     return app.exec()
@@ -85,7 +86,9 @@ def close_on_interrupt(window: MainWindow) -> None:
     Python only notices signals while it runs, hence the timer.
     """
     signal.signal(signal.SIGINT, lambda *_: window.close())
-    signal.signal(signal.SIGTERM, lambda *_: window.save_and_close())
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
+            signal.signal(getattr(signal, name), lambda *_: window.save_and_close())
     timer = QTimer(window)
     timer.timeout.connect(lambda: None)
     timer.start(SIGNAL_MS)

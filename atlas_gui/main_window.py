@@ -46,6 +46,7 @@ from atlas_gui.tabs.model import ModelTab
 from atlas_gui.tabs.playground import LIVE, PlaygroundTab
 from atlas_gui.tabs.runs import RunsTab
 from atlas_gui.tabs.train import TrainTab
+from atlas_gui.tray import Tray
 from atlas_gui.widgets.hardware_panel import HardwarePanel
 from atlas_gui.widgets.run_bar import RunBar, RunBarState
 from atlas_gui.widgets.toast import Toast
@@ -120,6 +121,7 @@ class MainWindow(QMainWindow):
         self.statusBar().addWidget(self._status, 1)
         self.statusBar().addPermanentWidget(self._machine)
         self.toast = Toast(self)
+        self.tray = Tray(QApplication.windowIcon(), TITLE, self)
         self.file_drags = FileDrags(self, self._judge)
         self._words_timer = QTimer(self)
 
@@ -197,6 +199,8 @@ class MainWindow(QMainWindow):
         session.noticed.connect(self._on_noticed)
         session.failed.connect(self.show_error)
         session.came_apart.connect(self._on_came_apart)
+        self.tray.show_requested.connect(self._on_show_wished)
+        self.tray.quit_requested.connect(self.save_and_close)
 
         for keys, slot in (("Ctrl+R", bar.click_primary), ("Ctrl+.", bar.stop_button.click),
                            ("Ctrl+S", session.save_now), ("Ctrl+E", bar.export_button.click),
@@ -258,6 +262,9 @@ class MainWindow(QMainWindow):
         line = sentences.log_line(event)
         if line is not None:
             self.train_tab.add_log(line)
+        news = sentences.news(event)
+        if news is not None:
+            self.tray.tell(*news)
         if isinstance(event, RunStarted):
             self._machine.setText(sentences.machine(event))
             self.runs_tab.set_active(event.run)
@@ -295,6 +302,7 @@ class MainWindow(QMainWindow):
         self._status.setText(sentences.status(STATUS[state], run.name if run else "", session.history, session.saved_at,
                                                 session.cooling)
                              if session.training else WAITING.get(state, self._idle_status()))
+        self.tray.set_status(self._status.text())
 
     def _idle_status(self) -> str:
         run = self.session.run
@@ -555,6 +563,12 @@ class MainWindow(QMainWindow):
     def _on_threads_chosen(self, threads: int) -> None:
         self.settings.threads = threads
 
+    def _on_show_wished(self) -> None:
+        self.setWindowState(self.windowState() & ~Qt.WindowState.WindowMinimized)
+        self.show()
+        self.raise_()
+        self.activateWindow()
+
     def _on_noticed(self, message: str, level: str) -> None:
         log.log(logging.WARNING if level == "warning" else logging.INFO, message)
         self.toast.show_news(message, level)
@@ -564,12 +578,14 @@ class MainWindow(QMainWindow):
     def _on_came_apart(self, message: str, remedy: str) -> None:
         run = self.session.run
         assert run is not None, "it is the run that came apart"
+        self.tray.tell(message, "bad")
         log.error("%s %s", message, remedy)
         dialog = error_dialog.show_error(self, message, remedy, log_path=paths.log_file(), offer=LOWER_RATE)
         dialog.offer_taken.connect(lambda: self.session.resume_run(run.path, rate_factor=RATE_FACTOR))
 
     def show_error(self, message: str, remedy: str = "", details: str = "") -> None:
         """The one funnel of everything that goes wrong."""
+        self.tray.tell(message, "bad")
         log.error("%s %s\n%s", message, remedy, details)
         error_dialog.show_error(self, message, remedy, details, paths.log_file())
 
@@ -599,6 +615,11 @@ class MainWindow(QMainWindow):
             self.session.stop()
         else:  # it came to its end while the question stood
             self.close()
+
+    def save_for_logout(self) -> None:
+        """The desktop's session ends: return only once the run is saved, for afterwards we may be killed."""
+        self.session.close()
+        QTimer.singleShot(0, self, self.save_and_close)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         if self.session.training:

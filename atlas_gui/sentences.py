@@ -118,6 +118,16 @@ def _told(event: Event) -> str | None:
     return text
 
 
+def news(event: Event) -> tuple[str, str] | None:
+    """What deserves a desktop notification, and its level; None for most."""
+    match event:
+        case Finished() if event.complete:
+            return event.message or f"Training is done after {format.many(event.details['step'], 'step')}.", "good"
+        case Notice(level="warning"):  # paused by heat, say
+            return event.message, "warning"
+    return None
+
+
 def drop(paths: Sequence[Path]) -> tuple[str, bool]:
     """What happens if these are dropped, and whether anything of it will be taken."""
     suffixes = TEXT_SUFFIXES | LINES_SUFFIXES | ARCHIVE_SUFFIXES
