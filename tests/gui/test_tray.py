@@ -7,9 +7,8 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from PySide6.QtCore import Qt
 from PySide6.QtGui import QIcon
-from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
+from PySide6.QtWidgets import QSystemTrayIcon, QWidget
 from pytestqt.qtbot import QtBot
 
 from atlas_core import paths, runs
@@ -83,7 +82,7 @@ def handlers() -> Iterator[None]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_a_signal_to_end_saves_without_asking(
+def test_the_systems_wish_to_end_saves_without_a_question(
     name: str, tiny_window: MainWindow, qtbot: QtBot, handlers: None  # noqa: ARG001
 ) -> None:
     close_on_interrupt(tiny_window)
@@ -94,10 +93,8 @@ def test_a_signal_to_end_saves_without_asking(
     assert_saved_at_its_last_step(tiny_window)
 
 
-def test_a_logout_returns_only_once_the_run_is_saved(tiny_window: MainWindow, qtbot: QtBot, qapp: QApplication) -> None:
+def test_a_logout_returns_only_once_the_run_is_saved(tiny_window: MainWindow, qtbot: QtBot) -> None:
     train_for_long(tiny_window, qtbot)
-    qapp.commitDataRequest.connect(tiny_window.save_for_logout, Qt.ConnectionType.DirectConnection)
-    qapp.commitDataRequest.disconnect(tiny_window.save_for_logout)  # it can be connected; only a desktop can emit it
     tiny_window.save_for_logout()
     assert_saved_at_its_last_step(tiny_window)
     qtbot.waitUntil(lambda: not tiny_window.isVisible(), timeout=JOB_MS)

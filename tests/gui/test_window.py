@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +18,6 @@ from atlas_core import config as configuration
 from atlas_core import jobs, presets, runs
 from atlas_core.events import TextPiece
 from atlas_gui import theme
-from atlas_gui.app import close_on_interrupt
 from atlas_gui.main_window import MainWindow
 from atlas_gui.session import IDLE, PAUSED, STARTING, TRAINING
 from atlas_gui.settings import Settings
@@ -385,23 +383,6 @@ def test_a_run_that_came_apart_is_offered_half_the_learning_rate(tiny_window: Ma
     assert tiny_window.session.run is not None
     kept = configuration.load(tiny_window.session.run.path / runs.CONFIG_FILE)
     assert kept.training.learning_rate == tiny_window.session.config.training.learning_rate / 2
-
-
-def test_the_systems_wish_to_end_saves_without_a_question(tiny_window: MainWindow, qtbot: QtBot) -> None:
-    tiny_window.model_tab.apply_changes({"training.max_steps": 100_000})
-    click(qtbot, tiny_window, "trainButton")
-    qtbot.waitUntil(lambda: len(tiny_window.session.history.steps) >= 3, timeout=JOB_MS)
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    close_on_interrupt(tiny_window)
-    try:
-        with qtbot.waitSignal(tiny_window.closed, timeout=JOB_MS):
-            signal.raise_signal(signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGINT, before[0])
-        signal.signal(signal.SIGTERM, before[1])
-    [run] = runs.list_runs()
-    assert run.state == "interrupted"
-    assert run.step == tiny_window.session.history.steps[-1]
 
 
 def test_the_machine_fits_a_preset_that_is_too_big(window: MainWindow) -> None:
