@@ -77,7 +77,8 @@ def machine(config: Config) -> str:
 
 def shape(config: Config) -> str:
     """16 hex digits that are equal for configurations that are equally fast."""
-    about = {**dataclasses.asdict(config.model), **{name: getattr(config.training, name) for name in MATTERS}}
+    about = {**dataclasses.asdict(config.model), **{name: getattr(config.training, name) for name in MATTERS},
+             "attention": config.hardware.attention}
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 
