@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from atlas_core import presets
 from atlas_core.errors import DataError
 from atlas_core.events import Progress
 from atlas_core.forecast import Speed
@@ -42,7 +41,7 @@ def test_meaningless_tokens_stand_in_for_a_text() -> None:
 
 
 def test_a_text_too_short_for_the_context_is_refused(dataset: Path) -> None:
-    config = presets.find("NANO").config.replace({"model.max_seq_len": 2**15})
+    config = tiny.config(model__max_seq_len=2**15)
     with pytest.raises(DataError, match="too few for a window"):
         list(measure.measure(config, Dataset.open(dataset)))
 
