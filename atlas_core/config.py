@@ -208,6 +208,8 @@ class Hardware:
                           choices=("auto", "cpu", "cuda", "mps"))
     attention: str = setting("auto", "How attention is computed: PyTorch's kernel, or plain products in blocks; auto "
                              "tries both on a processor.", choices=("auto", "kernel", "blocks"), advanced=True)
+    compile: bool = setting(False, "Let torch compile the network: a minute at the start, faster steps on a card; "
+                            "needs a C++ compiler.", advanced=True)
     threads: int = setting(0, "Processor threads for training; 0 means one for every core.",
                            low=0, high=1024, advanced=True)
     keep_awake: bool = setting(True, "Keep the computer from falling asleep while it trains.")

@@ -145,6 +145,7 @@ class AtlasLM(nn.Module):
         self.norm = norm(c)
         self.head = nn.Linear(c.hidden_size, c.vocab_size, bias=False)
         self.loss_buffers = Buffers()
+        self._compiled: list[nn.Module] = []
         self._initialise()
         self.tie()
 
@@ -172,6 +173,10 @@ class AtlasLM(nn.Module):
         for module in self.modules():
             if isinstance(module, Attention):
                 module.way = way
+
+    def compile_training(self, backend: str = "inductor") -> None:
+        """Let torch compile the blocks for training; texts, whose length changes at each token, run without."""
+        self._compiled = [torch.compile(block, backend=backend) for block in self.blocks]  # type: ignore[misc]
 
     def count_parameters(self) -> int:
         """Trainable numbers; a tied matrix counts once."""
@@ -206,7 +211,7 @@ class AtlasLM(nn.Module):
         else:
             x = x + self.positions(positions)
         x = self.dropout(x)
-        for block in self.blocks:
+        for block in self._compiled if self.training and self._compiled else self.blocks:
             if self.gradient_checkpointing and self.training:
                 x = checkpoint(block, x, rotation, mask, use_reentrant=False)
             else:

@@ -32,6 +32,7 @@ from atlas_core.events import (
     Event,
     Finished,
     Generated,
+    Notice,
     Progress,
     RunStarted,
     SampleDrawn,
@@ -76,6 +77,8 @@ class Trainer:
         torch.manual_seed(t.seed)
         self.model = AtlasLM(config.model, gradient_checkpointing=t.gradient_checkpointing).to(self.device)
         self.model.attend(config.hardware.attention)
+        if config.hardware.compile:
+            self.model.compile_training()
         saved = self._load(resume) if resume is not None else None
         self.weights = Weights(self.model, self.precision)
         self.optimizers = build_optimizers(self.weights.named(), t)
@@ -92,10 +95,12 @@ class Trainer:
     def events(self) -> Iterator[Event]:
         """Train until the last step or a wish to stop; the last event is `Finished`."""
         yield self._started()
+        if self.config.hardware.compile:
+            yield Notice("The network is compiled during the first step, which may take a minute or two.")
         if self.progress.step == 0:
             yield from self._sample_prompts()
         try:
-            with plain_memory_errors():
+            with plain_memory_errors(), plain_compile_errors(self.config):
                 yield from self._loop()
         except Exception:
             with contextlib.suppress(AtlasError):  # a full disk must not hide what went wrong first
@@ -429,6 +434,21 @@ def plain_memory_errors() -> Iterator[None]:
         raise DeviceError("The memory is not enough for this model and batch.",
                           "Let it be fitted (the button, or a smaller training.batch_size with more "
                           "training.gradient_accumulation_steps), or choose a smaller preset.") from error
+
+
+@contextlib.contextmanager
+def plain_compile_errors(config: Config) -> Iterator[None]:
+    """Tell in a sentence that torch could not compile the network."""
+    if not config.hardware.compile:
+        yield
+        return
+    from torch._dynamo.exc import TorchDynamoException  # a second to import
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        raise DeviceError("torch cannot compile the network on this machine.",
+                          "Set hardware.compile to false, or install a C++ compiler.") from error
 
 
 def settle(config: Config, dataset: Dataset) -> Config:

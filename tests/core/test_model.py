@@ -314,6 +314,18 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(shape: dict[s
         torch.testing.assert_close(others[name], gradient, msg=name)
 
 
+def test_compiled_blocks_serve_training_and_not_the_checkpoint() -> None:
+    """With torch's own debugging backend, which traces the network but needs no compiler."""
+    model = lively_model()
+    tokens, targets = random_tokens(model, 2, 16), random_tokens(model, 2, 16, seed=2)
+    plain, names = model.loss(tokens, targets), set(model.state_dict())
+    text = model(tokens)
+    model.compile_training("eager")
+    assert torch.equal(model.eval()(tokens), text)
+    torch.testing.assert_close(model.train().loss(tokens, targets), plain)
+    assert set(model.state_dict()) == names
+
+
 def test_dropout_acts_in_training_only() -> None:
     model = lively_model(dropout=0.2)
     tokens = random_tokens(model, 1, 16)

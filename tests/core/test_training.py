@@ -674,6 +674,16 @@ def test_only_matrices_decay() -> None:
     assert sum(p.numel() for g in (decayed, spared) for p in g["params"]) == model.count_parameters()
 
 
+def test_a_network_that_cannot_be_compiled_is_told_in_a_sentence(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", str(tmp_path / "no compiler"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    with pytest.raises(DeviceError, match="cannot compile") as caught:
+        train(dataset, tmp_path / "run", tiny.config(hardware__compile=True, sampling__interval=0))
+    assert "hardware.compile" in caught.value.remedy
+
+
 def test_muon_moves_the_matrices_of_the_blocks_and_nothing_else() -> None:
     named = dict(AtlasLM(tiny.config().model).named_parameters())
     adamw, muon = build_optimizers(named, Training(optimizer_type="muon"))
