@@ -29,7 +29,7 @@ from atlas_core.training.weights import WORKING_TYPES
 FILE_NAME = "calibration.json"
 SECONDS = 3.0
 MOST_ROUNDS = 12
-MOST_TOKENS = 4096  # of the trial; the fastest way for these is the fastest for more
+MOST_TOKENS, LONGEST = 4096, 1024  # of the trial; the fastest way for these is the fastest for more
 
 
 class Way(NamedTuple):
@@ -86,7 +86,7 @@ class _Trial:
         hardware.use_threads(config.hardware.threads)
         hardware.use_fast_products(torch.device("cpu"))
         m = config.model
-        T = m.max_seq_len
+        T = min(m.max_seq_len, LONGEST)
         B = max(1, min(config.training.batch_size, MOST_TOKENS // T))
         dtype = WORKING_TYPES.get(way.precision, torch.float32)
         with torch.random.fork_rng():

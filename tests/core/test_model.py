@@ -314,6 +314,7 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(shape: dict[s
         torch.testing.assert_close(others[name], gradient, msg=name)
 
 
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns of itself
 def test_compiled_blocks_serve_training_and_not_the_checkpoint() -> None:
     """With torch's own debugging backend, which traces the network but needs no compiler."""
     model = lively_model()

@@ -674,6 +674,7 @@ def test_only_matrices_decay() -> None:
     assert sum(p.numel() for g in (decayed, spared) for p in g["params"]) == model.count_parameters()
 
 
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns of itself
 def test_a_network_that_cannot_be_compiled_is_told_in_a_sentence(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
