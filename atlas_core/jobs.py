@@ -53,7 +53,7 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
 
     Yields `RunStarted`, then `StepDone`, `EvalDone`, `EpochDone`, `SampleDrawn`, `CheckpointSaved`, `StateChanged`.
     """
-    from atlas_core.text.dataset import Dataset, check_context
+    from atlas_core.text.dataset import Dataset
     from atlas_core.training import checkpoint, records, trainer
     from atlas_core.training.calibration import calibrated
 
