@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from atlas_core.memory import head_rows
+from atlas_core.model.summing import add_to
 
 SOFTMAX_ROWS = 64  # on the processor this many rows stay in its cache: 1.5 times as fast as all at once
 
@@ -96,7 +97,7 @@ def _walk(hidden: Tensor, weight: Tensor, targets: Tensor, d_weight: Tensor, sca
         loss += _to_gradient(logits, target)
         d_hidden[part] = logits @ weight
         slice_grad = torch.mm(logits.T, h, out=buffers.take("head gradient", h, *weight.shape))
-        d_weight.add_(slice_grad, alpha=scale)  # scaled in fp32: in fp16 it would vanish
+        add_to(d_weight, slice_grad, alpha=scale)  # scaled in fp32: in fp16 it would vanish
     return loss * scale, d_hidden.mul_(scale)
 
 

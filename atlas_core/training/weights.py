@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from atlas_core.model.gpt import AtlasLM
+from atlas_core.model.summing import add_to
 
 WORKING_TYPES = {"bf16": torch.bfloat16}  # fp16 overflows without autocast's care: it works on the masters themselves
 
@@ -72,7 +73,7 @@ def _sum_gradients(working: nn.Parameter, gradient: Tensor) -> None:
 
     def add(parameter: Tensor) -> None:
         if parameter.grad is not None:
-            gradient.add_(parameter.grad)
+            add_to(gradient, parameter.grad)
             parameter.grad = None
 
     working.register_post_accumulate_grad_hook(add)
