@@ -137,8 +137,11 @@ class Training:
                                   "until its decay.", choices=("cosine", "linear", "constant", "wsd"))
     decay_fraction: float = setting(0.2, "wsd: share of the steps after the warm-up in which the rate falls.",
                                     low=0.01, high=1.0, advanced=True)
-    optimizer_type: str = setting("adamw", "The optimizer; muon moves the blocks' matrices by Muon, the rest by AdamW.",
-                                  choices=("adamw", "muon"), advanced=True)
+    optimizer_type: str = setting("adamw", "The optimizer; adamw8bit keeps its moments in 8 bits, muon moves the "
+                                  "blocks' matrices by Muon and the rest by AdamW.",
+                                  choices=("adamw", "adamw8bit", "muon"), advanced=True)
+    master_weights: bool = setting(True, "Keep the weights in fp32 beside the bf16 copies that are computed with. "
+                                   "Without, they are bf16 alone, rounded at random after each step.", advanced=True)
     weight_decay: float = setting(0.01, "Pull of the matrices towards zero; norms and biases are spared.",
                                   low=0.0, high=10.0, advanced=True)
     beta1: float = setting(0.9, "AdamW: memory of the gradient.", low=0.0, high=0.9999, advanced=True)
@@ -399,7 +402,7 @@ def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
 
 def contradictions(config: Config) -> list[str]:
     """Settings that are each allowed but not together, one sentence each."""
-    m, t, d = config.model, config.training, config.data
+    m, d = config.model, config.data
     problems = []
     if m.hidden_size % m.num_heads:
         problems.append(f"model.num_heads ({m.num_heads}) must divide model.hidden_size ({m.hidden_size})")
@@ -412,11 +415,6 @@ def contradictions(config: Config) -> list[str]:
         if not s.applies(config) and config.get(s.key) != s.default:
             problems.append(f"{s.key} ({config.get(s.key)}) is for model.family {s.family}, not {m.family}: "
                             f"leave it at {s.default}")
-    if t.scheduler_type != "constant" and t.warmup_steps > t.max_steps:
-        problems.append(f"training.warmup_steps ({t.warmup_steps}) exceeds training.max_steps ({t.max_steps})")
-    if t.batch_size * t.gradient_accumulation_steps > 2**20:
-        problems.append(f"training.batch_size ({t.batch_size}) times training.gradient_accumulation_steps "
-                        f"({t.gradient_accumulation_steps}) is more than a million windows a step")
     if d.val_fraction + d.test_fraction > 0.95:
         problems.append(f"data.val_fraction ({d.val_fraction}) and data.test_fraction ({d.test_fraction}) "
                         "leave nothing to train on")
@@ -429,7 +427,21 @@ def contradictions(config: Config) -> list[str]:
         problems.append(f"data.min_chars ({d.min_chars}) exceeds data.max_chars ({d.max_chars})")
     if d.stride > m.max_seq_len:
         problems.append(f"data.stride ({d.stride}) exceeds model.max_seq_len ({m.max_seq_len}): text would be skipped")
-    return problems + _cooling_contradictions(config.hardware)
+    return problems + _training_contradictions(config.training) + _cooling_contradictions(config.hardware)
+
+
+def _training_contradictions(t: Training) -> list[str]:
+    problems = []
+    if t.scheduler_type != "constant" and t.warmup_steps > t.max_steps:
+        problems.append(f"training.warmup_steps ({t.warmup_steps}) exceeds training.max_steps ({t.max_steps})")
+    if t.batch_size * t.gradient_accumulation_steps > 2**20:
+        problems.append(f"training.batch_size ({t.batch_size}) times training.gradient_accumulation_steps "
+                        f"({t.gradient_accumulation_steps}) is more than a million windows a step")
+    if not t.master_weights and t.precision != "bf16":
+        problems.append(f"training.precision ({t.precision}) must be bf16 where training.master_weights is false")
+    if not t.master_weights and t.optimizer_type == "muon":
+        problems.append("training.optimizer_type (muon) needs training.master_weights true")
+    return problems
 
 
 def _cooling_contradictions(h: Hardware) -> list[str]:

@@ -25,8 +25,8 @@ CONSTRAINTS = ROOT / "packaging" / "constraints.txt"
 LOG = ROOT / "build" / "bootstrap.log"
 OLDEST_PYTHON = (3, 10)
 
-# The optional parts of pyproject.toml that each goal needs; "dev" contains "verify".
-EXTRAS = {"run": "verify", "demo": "verify", "test": "dev"}
+# The optional parts of pyproject.toml that each goal needs; "dev" contains "run".
+EXTRAS = {"run": "run", "demo": "run", "test": "dev"}
 
 # What the wheels leave to the system, by the name the loader asks for, with the Debian package that brings it.
 # Newer releases renamed some packages to ...t64; apt-get knows them by the old name too.

@@ -22,7 +22,8 @@ from atlas_core.hardware.telemetry import best_telemetry
 
 FILE_NAME = "speeds.json"
 # Beside the model itself, what the time of a step depends on. The other settings change what is learned.
-MATTERS = ("batch_size", "gradient_accumulation_steps", "gradient_checkpointing", "precision", "optimizer_type")
+MATTERS = ("batch_size", "gradient_accumulation_steps", "gradient_checkpointing", "precision", "optimizer_type",
+           "master_weights")
 
 
 @dataclass(frozen=True)

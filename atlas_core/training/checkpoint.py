@@ -213,14 +213,14 @@ def _verify(path: Path) -> None:
 
 
 def load_model(path: Path, *, device: torch.device | str = "cpu", verify: bool = False) -> Loaded:
-    """A checkpoint as a model in evaluation mode, nothing else needed. Raises `CheckpointError`."""
+    """A checkpoint as a model in fp32 and evaluation mode, nothing else needed. Raises `CheckpointError`."""
     state = load(path, verify=verify)
     config = config_of(state, path)
     with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
         model = AtlasLM(config.model)
     load_weights(model, state["model"], path, assign=True)
     tokenizer = AtlasTokenizer.from_dict(state["tokenizer"])
-    return Loaded(model.to(device).eval(), tokenizer, config, Progress(**state["progress"]).step, path)
+    return Loaded(model.to(device, torch.float32).eval(), tokenizer, config, Progress(**state["progress"]).step, path)
 
 
 def config_of(state: dict[str, Any], path: Path) -> Config:

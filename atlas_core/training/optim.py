@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from atlas_core.config import Training
 from atlas_core.errors import ConfigError
+from atlas_core.training.lowmem import LeanAdamW
 
 
 def learning_rate(step: int, t: Training) -> float:
@@ -55,11 +56,14 @@ def build_optimizers(named: Mapping[str, nn.Parameter], t: Training) -> list[Opt
     return optimizers
 
 
-def _adamw(parameters: Sequence[nn.Parameter], t: Training) -> torch.optim.AdamW:
+def _adamw(parameters: Sequence[nn.Parameter], t: Training) -> Optimizer:
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": t.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
+    eight_bits = t.optimizer_type == "adamw8bit"
+    if eight_bits or not t.master_weights:
+        return LeanAdamW(groups, lr=t.learning_rate, betas=(t.beta1, t.beta2), eight_bits=eight_bits, seed=t.seed)
     fused = parameters[0].device.type in ("cpu", "cuda")  # one pass over memory where the kernel exists
     return torch.optim.AdamW(groups, lr=t.learning_rate, betas=(t.beta1, t.beta2), fused=fused)
 

@@ -45,6 +45,7 @@ from atlas_core.model.gpt import AtlasLM
 from atlas_core.paths import discard
 from atlas_core.text.dataset import Dataset, Windows, check_context
 from atlas_core.training import checkpoint
+from atlas_core.training.chance import seed_of_step
 from atlas_core.training.cooling import rests_for
 from atlas_core.training.optim import build_optimizers, learning_rate, load_optimizers, set_learning_rate
 from atlas_core.training.weights import Weights
@@ -80,7 +81,7 @@ class Trainer:
         if config.hardware.compile:
             self.model.compile_training()
         saved = self._load(resume) if resume is not None else None
-        self.weights = Weights(self.model, self.precision)
+        self.weights = Weights(self.model, self.precision, masters=t.master_weights)
         self.optimizers = build_optimizers(self.weights.named(), t)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.cooler = rests_for(config.hardware, self.device.type)
@@ -165,7 +166,7 @@ class Trainer:
         """One optimizer step over `gradient_accumulation_steps` batches."""
         t, progress = self.config.training, self.progress
         started = time.perf_counter()
-        torch.manual_seed(_mix(t.seed, progress.step))  # the dropout masks of this step, whatever came before
+        torch.manual_seed(seed_of_step(t.seed, progress.step))  # the dropout masks of this step, whatever came before
         self.model.train()
         rate = self.rate(progress.step)
         set_learning_rate(self.optimizers, rate)
@@ -419,8 +420,9 @@ def _refuse_another_run(saved: Config, wished: Config) -> None:
 
 
 def _identity() -> list[str]:
-    """The settings that make a run what it is: its network, and the order in which it reads its text."""
-    return [key for key in settings.settings() if key.startswith("model.")] + ["data.stride", "training.seed"]
+    """The settings that make a run what it is: its network, the order of its text, and what a checkpoint keeps."""
+    network = [key for key in settings.settings() if key.startswith("model.")]
+    return [*network, "data.stride", "training.seed", "training.optimizer_type", "training.master_weights"]
 
 
 @contextlib.contextmanager
@@ -470,8 +472,3 @@ def lay_out(run: Path, config: Config, dataset: Dataset, *, resume: bool) -> Non
         discard(torn)
     config.save(run / runs.CONFIG_FILE)
     dataset.tokenizer.save(run / runs.TOKENIZER_FILE)
-
-
-def _mix(seed: int, step: int) -> int:
-    """A seed for each step, far from its neighbours' (Fibonacci hashing, Knuth 6.4)."""
-    return (seed + step * 0x9E3779B97F4A7C15) % 2**63

@@ -19,13 +19,15 @@ class Weights:
     """Turns `model` into working copies of `precision`, and holds their masters and gradients.
 
     Every parameter gets a `main_grad`, its gradient in fp32: the loss and the embedding add to it directly, the
-    others through a hook. With fp32 master and working copy are the same tensor.
+    others through a hook. With fp32 master and working copy are the same tensor. Without `masters` the working copies
+    are all there is, their gradients are of `precision` too, and the optimizer has to round with care (`lowmem.py`).
     """
 
-    def __init__(self, model: AtlasLM, precision: str) -> None:
+    def __init__(self, model: AtlasLM, precision: str, *, masters: bool = True) -> None:
         self.model = model
+        dtype = WORKING_TYPES.get(precision, torch.float32)
         self.names, self.working = zip(*model.named_parameters(), strict=True)
-        self.masters = tuple(_split(p, WORKING_TYPES.get(precision, p.dtype)) for p in self.working)
+        self.masters = tuple(_split(p, dtype) if masters else _turn(p, dtype) for p in self.working)
         self.gradients = [torch.zeros_like(master) for master in self.masters]
         for working, master, gradient in zip(self.working, self.masters, self.gradients, strict=True):
             master.grad = gradient
@@ -37,7 +39,8 @@ class Weights:
 
     def clip(self, limit: float) -> float:
         """Shorten the gradients to the total length `limit` (0: never); returns the length they had."""
-        norm = float(nn.utils.get_total_norm(self.gradients))
+        norms = torch._foreach_norm(self.gradients, dtype=torch.float32)
+        norm = float(torch.linalg.vector_norm(torch.stack(norms)))
         if limit and norm > limit:
             torch._foreach_mul_(self.gradients, limit / norm)
         return norm
@@ -53,7 +56,7 @@ class Weights:
         return dict(zip(self.names, self.masters, strict=True))
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps of the model: all its numbers, in fp32."""
+        """What a checkpoint keeps of the model: all its numbers."""
         return {name: master.detach() for name, master in self.named().items()}
 
 
@@ -62,8 +65,13 @@ def _split(working: nn.Parameter, dtype: torch.dtype) -> nn.Parameter:
     if dtype == working.dtype:
         return working
     master = nn.Parameter(working.detach().clone())
-    working.data = working.data.to(dtype)
+    _turn(working, dtype)
     return master
+
+
+def _turn(working: nn.Parameter, dtype: torch.dtype) -> nn.Parameter:
+    working.data = working.data.to(dtype)
+    return working
 
 
 def _sum_gradients(working: nn.Parameter, gradient: Tensor) -> None:

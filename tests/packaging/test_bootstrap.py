@@ -120,17 +120,17 @@ def test_fingerprint_changes_with_any_file_and_only_then(tmp_path: Path) -> None
 
 
 def test_second_start_installs_nothing(tmp_path: Path) -> None:
-    bootstrap.stamp(tmp_path, "verify").write_text("now")
-    assert bootstrap.is_installed("verify", "now", venv=tmp_path)
-    assert not bootstrap.is_installed("verify", "changed", venv=tmp_path)
+    bootstrap.stamp(tmp_path, "run").write_text("now")
+    assert bootstrap.is_installed("run", "now", venv=tmp_path)
+    assert not bootstrap.is_installed("run", "changed", venv=tmp_path)
 
 
 def test_developers_environment_runs_the_window_but_not_the_reverse(tmp_path: Path) -> None:
-    bootstrap.stamp(tmp_path, "verify").write_text("now")
+    bootstrap.stamp(tmp_path, "run").write_text("now")
     assert not bootstrap.is_installed("dev", "now", venv=tmp_path)
-    bootstrap.stamp(tmp_path, "verify").unlink()
+    bootstrap.stamp(tmp_path, "run").unlink()
     bootstrap.stamp(tmp_path, "dev").write_text("now")
-    assert bootstrap.is_installed("verify", "now", venv=tmp_path)
+    assert bootstrap.is_installed("run", "now", venv=tmp_path)
 
 
 def test_environment_that_was_cut_short_is_not_usable(tmp_path: Path) -> None:
