@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     console, log = report.console(), Console(stderr=True)
     results: dict[str, list[Row]] = {}
     with tempfile.TemporaryDirectory() as home:
+        os.environ["ATLAS_HOME"] = home  # for all processes: what this machine remembers stays the user's own
         for name in args.sections or SECTIONS:
             section, rows = SECTIONS[name], results.setdefault(name, [])
             with log.status(section.title) as status:

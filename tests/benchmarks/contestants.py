@@ -19,12 +19,15 @@ PRODUCT_TRIALS = 5
 
 
 def atlas(config: Config, dataset: Path) -> Step:
-    """The trainer of this program, as it runs."""
+    """The trainer of this program as a run has it: in the way that its calibration finds fastest."""
     from atlas_core.control import Control
     from atlas_core.text.dataset import Dataset
+    from atlas_core.training.calibration import calibrated
     from atlas_core.training.trainer import Trainer
 
-    return Trainer(config, Dataset.open(dataset), Path("no-run"), Control())._step
+    *_, settled = calibrated(config)
+    assert isinstance(settled, Config)
+    return Trainer(settled, Dataset.open(dataset), Path("no-run"), Control())._step
 
 
 def transformers(config: Config, dataset: Path) -> Step:

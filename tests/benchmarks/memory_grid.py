@@ -42,6 +42,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "training.gradient_checkpointing": (False, False, True),
     "training.optimizer_type": settings.settings()["training.optimizer_type"].choices,
     "training.precision": ("fp32", "bf16"),
+    "hardware.attention": ("kernel", "blocks"),
 }
 TOKENIZER = {"tokenizer.name": "bpe:512"}  # below every vocabulary of the grid
 
@@ -55,7 +56,8 @@ def grid() -> list[Config]:
         chance.shuffle(column)
         for mixture, value in zip(mixtures, column, strict=True):
             mixture[key] = value
-    small = [presets.find(name).config.replace(TOKENIZER) for name in ("NANO", "MICRO", "TINY")]
+    lean = {"training.precision": "bf16", "hardware.attention": "blocks"}
+    small = [presets.find(name).config.replace({**TOKENIZER, **lean}) for name in ("NANO", "MICRO", "TINY")]
     return [*small, *(Config().replace({**TOKENIZER, **_of_its_family(mixture)}) for mixture in mixtures)]
 
 
@@ -102,11 +104,11 @@ def process_peak_bytes(config: Config, folder: Path) -> int:
 def describe(config: Config) -> str:
     """What a case is, short enough for a line."""
     m, t = config.model, config.training
-    shared = [f"{m.kv_heads} of {m.num_heads} heads"] if m.kv_heads < m.num_heads else []
-    marks = [m.family, *shared, t.optimizer_type, t.precision, *(["dropout"] if m.dropout else []),
-             *(["checkpointing"] if t.gradient_checkpointing else []), *([] if m.tie_weights else ["untied"])]
+    marks = {f"{m.kv_heads} of {m.num_heads} heads": m.kv_heads < m.num_heads, "dropout": m.dropout,
+             "checkpointing": t.gradient_checkpointing, "untied": not m.tie_weights}
+    words = (m.family, t.optimizer_type, t.precision, config.hardware.attention, *(mark for mark in marks if marks[mark]))
     return (f"{m.num_layers} x {m.hidden_size}, {t.batch_size} x {m.max_seq_len}, "
-            f"{people.short_count(m.vocab_size)} tokens, {' '.join(marks)}")
+            f"{people.short_count(m.vocab_size)} tokens, {' '.join(words)}")
 
 
 def summary(table: list[Row]) -> str:

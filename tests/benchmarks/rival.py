@@ -49,7 +49,7 @@ class Rival:
         """One optimizer step; the loss."""
         t = self.training
         self.model.train()
-        set_learning_rate(self.optimizer, learning_rate(self.steps, t))
+        set_learning_rate([self.optimizer], learning_rate(self.steps, t))
         tokens = torch.from_numpy(self.windows.batch(self.steps * t.batch_size, t.batch_size)[0])  # (B, T)
         with self.precision():
             loss = self.model(input_ids=tokens, labels=tokens).loss  # it shifts the labels itself
