@@ -106,7 +106,8 @@ def describe(config: Config) -> str:
     m, t = config.model, config.training
     marks = {f"{m.kv_heads} of {m.num_heads} heads": m.kv_heads < m.num_heads, "dropout": m.dropout,
              "checkpointing": t.gradient_checkpointing, "untied": not m.tie_weights}
-    words = (m.family, t.optimizer_type, t.precision, config.hardware.attention, *(mark for mark in marks if marks[mark]))
+    words = (m.family, t.optimizer_type, t.precision, config.hardware.attention,
+             *(mark for mark, holds in marks.items() if holds))
     return (f"{m.num_layers} x {m.hidden_size}, {t.batch_size} x {m.max_seq_len}, "
             f"{people.short_count(m.vocab_size)} tokens, {' '.join(words)}")
 
