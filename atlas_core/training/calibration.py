@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,18 +66,25 @@ def candidates(config: Config, device: torch.device) -> list[Way]:
     return [Way(*way) for way in itertools.product(precisions, kernels)]
 
 
-def fastest(config: Config, ways: list[Way]) -> Way:
-    """The way whose best time for one block, there and back, is the shortest. They take turns."""
+def fastest(config: Config, ways: Sequence[Way]) -> Way:
+    """The way with the shortest time for one block."""
+    best = times(config, ways)
+    return min(best, key=lambda way: best[way])
+
+
+def times(config: Config, ways: Sequence[Way]) -> dict[Way, float]:
+    """The best seconds of each way for one block of the network, there and back. They take turns."""
     trials = {way: _Trial(config, way) for way in ways}
-    best = {way: trial.seconds() for way, trial in trials.items()}  # the first call also allocates and plans
+    for trial in trials.values():
+        trial.seconds()  # the first call also allocates and plans
+    best = dict.fromkeys(ways, math.inf)
     until = time.perf_counter() + SECONDS
     for round in range(MOST_ROUNDS):
-        for way, trial in trials.items():
-            seconds = trial.seconds()
-            best[way] = seconds if round == 0 else min(best[way], seconds)
-        if time.perf_counter() > until:
+        if round and time.perf_counter() > until:
             break
-    return min(best, key=lambda way: best[way])
+        for way, trial in trials.items():
+            best[way] = min(best[way], trial.seconds())
+    return best
 
 
 class _Trial:
