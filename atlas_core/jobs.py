@@ -152,6 +152,7 @@ def export(checkpoint: Path, to: Path, control: Control, *, type: str = "f16", v
     from atlas_core.training.checkpoint import load_model
 
     path = runs.resolve(checkpoint)
+    exporter.make_room(to)  # before the model is read, which takes a while
     loaded = load_model(path, verify=runs.sidecar(path).is_file())  # a damaged model would agree with its damaged copy
     for event in exporter.export_checkpoint(loaded, to, type=type, verify=verify):
         yield event

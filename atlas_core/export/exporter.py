@@ -16,7 +16,7 @@ from atlas_core.events import Exported, Progress
 from atlas_core.export import gguf
 from atlas_core.export.verify import llama_check, prove
 from atlas_core.model.gpt import AtlasLM
-from atlas_core.paths import beside, cannot_write, replace, sync_folder
+from atlas_core.paths import beside, cannot_write, refuse_unwritable, replace, sync_folder
 from atlas_core.text.tokenizer import AtlasTokenizer
 
 
@@ -40,7 +40,7 @@ def export_checkpoint(trained: Trained, to: Path, *, type: str = "f16", verify: 
     """
     model, tokenizer, config = trained.model, trained.tokenizer, trained.config
     planned = gguf.plan(model, type)  # refuse before anything touches the disk
-    _make_room(to)
+    make_room(to)
     unproven = beside(to)
     try:
         yield from gguf.write_gguf(model, tokenizer, config, unproven, type=type, name=name)
@@ -59,16 +59,16 @@ def export_checkpoint(trained: Trained, to: Path, *, type: str = "f16", verify: 
     yield Exported(to, type, to.stat().st_size, verify, len(planned), checks)
 
 
-def _make_room(to: Path) -> None:
-    """Make the folder of `to`. Raises `AtlasError` if there can be no such file."""
+def make_room(to: Path) -> None:
+    """Make the folder of `to`. Raises `AtlasError` if there can be no such file, or none may be written."""
     if to.is_dir():
         raise ExportError(f"{to} is a folder, not a file.", f"Choose a file name such as {to / 'model.gguf'}.")
     try:
         if to.exists() and to.stat().st_size and not _is_gguf(to):  # a checkpoint, or somebody's letters
             raise ExportError(f"{to} exists and is no GGUF file, so it is left alone.", "Choose another name.")
-        to.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(to, error) from error
+    refuse_unwritable(to)
 
 
 def _is_gguf(path: Path) -> bool:

@@ -195,11 +195,11 @@ def load(path: Path, *, verify: bool = False) -> dict[str, Any]:
     except Exception as error:  # what torch raises depends on the bytes: nearly anything
         raise CheckpointError(f"{path} is not a readable checkpoint.",
                               "Choose another checkpoint of the run; each is whole by itself.") from error
-    if not isinstance(state, dict) or any(key not in state for key in KEYS):
-        raise CheckpointError(f"{path} is not a checkpoint of Atlas Studio.", "Choose an atlas_....pt file.")
-    if state["format"] != FORMAT:
+    if isinstance(state, dict) and isinstance(state.get("format"), int) and state["format"] != FORMAT:
         raise CheckpointError(f"{path} has the format {state['format']}, this program reads {FORMAT}.",
                               "Open it with the version of Atlas Studio that wrote it.")
+    if not isinstance(state, dict) or any(key not in state for key in KEYS):
+        raise CheckpointError(f"{path} is not a checkpoint of Atlas Studio.", "Choose an atlas_....pt file.")
     return state
 
 

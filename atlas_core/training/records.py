@@ -5,6 +5,7 @@ A pass-through: events go in and come out unchanged. Never decides anything.
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Iterator
@@ -180,10 +181,11 @@ class TrainingLog:
 
     def _summary(self, event: Finished) -> None:
         d = event.details
+        best = f"best validation loss {d['best_val_loss']:.4f}, " if math.isfinite(d["best_val_loss"]) else ""
         if event.message:
             self.line(event.message)
         self.line(f"FINISHED ({event.reason}) at step {d['step']}/{d['max_steps']}: loss {d['loss']:.4f}, "
-                  f"best validation loss {d['best_val_loss']:.4f}, {d['tokens_seen']:,} tokens in "
+                  f"{best}{d['tokens_seen']:,} tokens in "
                   f"{people.duration(d['seconds'])}")
 
 

@@ -236,7 +236,7 @@ class ExportDialog(QDialog):
             self.path_edit.setModified(True)
 
     def _on_start(self) -> None:
-        if self._path().exists():
+        if self._path().is_file():  # a folder is refused, and that needs no question
             self._ask_to_overwrite()
         else:
             self._start()

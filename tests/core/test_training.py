@@ -411,6 +411,12 @@ def test_what_is_no_checkpoint_gets_a_sentence(tmp_path: Path, content: bytes) -
     assert caught.value.remedy
 
 
+def test_a_checkpoint_of_another_version_is_no_foreign_one(tmp_path: Path) -> None:
+    torch.save({"format": 1, "model": {}}, tmp_path / "old.pt")
+    with pytest.raises(CheckpointError, match="has the format 1"):
+        checkpoint.load(tmp_path / "old.pt")
+
+
 def test_a_foreign_checkpoint_gets_a_sentence(tmp_path: Path) -> None:
     torch.save({"weights": torch.zeros(3)}, tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match="Atlas Studio"):
