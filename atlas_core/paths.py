@@ -139,6 +139,6 @@ def cannot_write(path: Path, error: OSError) -> AtlasError:
         reason = "it is a folder"
     elif isinstance(error, (FileExistsError, NotADirectoryError)):
         reason = "a part of its path is a file, not a folder"
-    else:
-        reason = error.strerror or str(error)
+    else:  # numpy names no reason when a write falls short, only two counts
+        reason = error.strerror or "not all of it could be written; the disk may be full"
     return AtlasError(f"Cannot write {path}: {reason}.", "Free some space or choose a folder you may write to.")

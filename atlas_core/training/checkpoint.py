@@ -128,8 +128,7 @@ def _write(path: Path, state: dict[str, Any]) -> tuple[int, str]:
         sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         discard(temporary)
-        short = OSError(0, "not all of it could be written; the disk may be full")
-        raise cannot_write(path, error if isinstance(error, OSError) else short) from error
+        raise cannot_write(path, error if isinstance(error, OSError) else OSError()) from error
     return size, digest
 
 

@@ -24,6 +24,11 @@ def test_a_folder_in_the_place_of_the_file_is_found_before_the_work(tmp_path: Pa
     assert list((tmp_path / "new").iterdir()) == []
 
 
+def test_a_write_that_falls_short_speaks_of_the_disk() -> None:
+    short = OSError("524288 requested and 460192 written")  # as numpy says it
+    assert "the disk may be full" in paths.cannot_write(Path("model.gguf"), short).message
+
+
 def test_a_reader_that_is_in_the_way_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "PATIENCE_SECONDS", 60.0)
     refusals, replace = [PermissionError(13, "in use"), PermissionError(13, "in use")], os.replace
