@@ -20,7 +20,16 @@ from PySide6.QtGui import (
     QResizeEvent,
     QShortcut,
 )
-from PySide6.QtWidgets import QApplication, QFileDialog, QLabel, QMainWindow, QMessageBox, QTabWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QFrame,
+    QLabel,
+    QMainWindow,
+    QMessageBox,
+    QScrollArea,
+    QTabWidget,
+)
 
 from atlas_core import config as configuration
 from atlas_core import format, history, jobs, paths, presets, runs
@@ -110,7 +119,12 @@ class MainWindow(QMainWindow):
             self.tabs.addTab(tab, theme.icon(icon), name)
         self.run_bar = RunBar()
         self.hardware_panel = HardwarePanel()
-        self.setCentralWidget(self.tabs)
+        page = QScrollArea()  # a screen smaller than the tabs, or larger letters, shows them all the same
+        page.setWidgetResizable(True)
+        page.setFrameShape(QFrame.Shape.NoFrame)
+        page.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        page.setWidget(self.tabs)
+        self.setCentralWidget(page)
         self.addToolBar(self.run_bar)
         self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.hardware_panel)
         self._status, self._machine = QLabel(), QLabel()

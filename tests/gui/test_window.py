@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
-from PySide6.QtWidgets import QApplication, QComboBox, QDialog, QLabel, QPushButton, QWidget
+from PySide6.QtWidgets import QApplication, QComboBox, QDialog, QLabel, QPushButton, QScrollArea, QWidget
 from pytestqt.qtbot import QtBot
 
 from atlas_core import config as configuration
@@ -86,6 +86,16 @@ def test_it_opens_ready_with_the_sample_and_one_sentence(window: MainWindow) -> 
     assert window.run_bar.sentence.startswith("Train NANO")
     assert "shakespeare" in window.run_bar.sentence
     assert window.findChild(QDialog, "resumeDialog") is None
+
+
+def test_a_small_screen_scrolls_the_tabs_and_a_usual_one_does_not(window: MainWindow, qtbot: QtBot) -> None:
+    page = window.centralWidget()
+    assert isinstance(page, QScrollArea)
+    window.resize(1280, 800)
+    qtbot.waitUntil(lambda: page.horizontalScrollBar().maximum() == page.verticalScrollBar().maximum() == 0)
+    window.resize(800, 600)
+    qtbot.waitUntil(lambda: window.width() == 800 and window.height() == 600)
+    assert window.tabs.width() == page.viewport().width() + page.horizontalScrollBar().maximum()
 
 
 def test_the_focus_waits_for_the_large_button(window: MainWindow, qtbot: QtBot) -> None:
