@@ -42,6 +42,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "training.gradient_checkpointing": (False, False, True),
     "training.optimizer_type": settings.settings()["training.optimizer_type"].choices,
     "training.precision": ("fp32", "bf16"),
+    "training.master_weights": (True, False),
     "hardware.attention": ("kernel", "blocks"),
 }
 TOKENIZER = {"tokenizer.name": "bpe:512"}  # below every vocabulary of the grid
@@ -58,13 +59,15 @@ def grid() -> list[Config]:
             mixture[key] = value
     lean = {"training.precision": "bf16", "hardware.attention": "blocks"}
     small = [presets.find(name).config.replace({**TOKENIZER, **lean}) for name in ("NANO", "MICRO", "TINY")]
-    return [*small, *(Config().replace({**TOKENIZER, **_of_its_family(mixture)}) for mixture in mixtures)]
+    return [*small, *(Config().replace({**TOKENIZER, **_consistent(mixture)}) for mixture in mixtures)]
 
 
-def _of_its_family(mixture: dict[str, Any]) -> dict[str, Any]:
-    """Without the settings that are for another family of networks."""
+def _consistent(mixture: dict[str, Any]) -> dict[str, Any]:
+    """Without the settings that are for another family, format or optimizer: they keep their defaults."""
+    lonely = mixture["training.precision"] == "bf16" and mixture["training.optimizer_type"] != "muon"
     return {key: value for key, value in mixture.items()
-            if settings.settings()[key].family in ("", mixture["model.family"])}
+            if settings.settings()[key].family in ("", mixture["model.family"])
+            and (key != "training.master_weights" or lonely)}
 
 
 def rows(home: Path, effort: Effort) -> Iterator[Row]:
@@ -105,7 +108,7 @@ def describe(config: Config) -> str:
     """What a case is, short enough for a line."""
     m, t = config.model, config.training
     marks = {f"{m.kv_heads} of {m.num_heads} heads": m.kv_heads < m.num_heads, "dropout": m.dropout,
-             "checkpointing": t.gradient_checkpointing, "untied": not m.tie_weights}
+             "checkpointing": t.gradient_checkpointing, "untied": not m.tie_weights, "no masters": not t.master_weights}
     words = (m.family, t.optimizer_type, t.precision, config.hardware.attention,
              *(mark for mark, holds in marks.items() if holds))
     return (f"{m.num_layers} x {m.hidden_size}, {t.batch_size} x {m.max_seq_len}, "

@@ -90,7 +90,10 @@ def micro(own: Config) -> list[Learner]:
         for family, optimizer in product(table["model.family"].choices, table["training.optimizer_type"].choices)
         if (family, optimizer) != (own.model.family, own.training.optimizer_type)
     ]
+    lean = own.replace({"training.precision": "bf16", "training.optimizer_type": "adamw8bit",
+                        "training.master_weights": False})
     return [Learner(DEFAULTS, "atlas", own, 60 * MINUTES[1], stops_at_target=False), *others,
+            Learner(f"{own.model.family}, adamw8bit, no masters", "atlas", lean, LONGEST_S),
             Learner("transformers, fp32", "transformers", own.replace(EQUAL), LONGEST_S)]
 
 
