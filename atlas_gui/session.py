@@ -36,6 +36,7 @@ from atlas_core.fitting import Fitted
 from atlas_core.forecast import Speed
 from atlas_core.hardware import speeds
 from atlas_core.hardware.device import MachineMemory, expected_memory, fitted_here, machine_memory
+from atlas_core.hardware.processor import load_per_core
 from atlas_core.history import History
 from atlas_core.runs import RunInfo
 from atlas_core.text import library
@@ -53,6 +54,7 @@ IDLE, PREPARING, STARTING, TRAINING, PAUSING, PAUSED, STOPPING = (
 
 SPEED_STEPS = 20  # a run this long tells how fast the machine is
 MEASURE_AFTER_MS = 3000  # of quiet
+QUIET_LOAD = 0.5  # processes at work for each core, over a minute; beside more, a measurement tells of them
 SLOWEST_BATCH_S = 3.0  # slower work is not measured unasked: a few steps of it would be a matter of minutes
 LIGHT = {"watch", "measure", "warm-up", "runs", "datasets", "show", "remember"}  # they bear company while measuring
 
@@ -607,7 +609,7 @@ class Session(QObject):
     @Slot()
     def _measure_if_quiet(self) -> None:
         """Measure the chosen settings, then the presets, each once, if there is room and nothing else to do."""
-        if self.state != IDLE or not self._crew.at_work() <= LIGHT - {"measure"}:
+        if self.state != IDLE or not self._crew.at_work() <= LIGHT - {"measure"} or load_per_core() > QUIET_LOAD:
             return
         for config in map(self._on_this_machine, (self.config, *self._ready_made)):
             if _work(config) in self._judged:

@@ -32,6 +32,11 @@ def usable_cores() -> int:
     return min(allowed, physical)
 
 
+def load_per_core() -> float:
+    """Processes that want to compute, over the last minute, for each core: at rest about 0."""
+    return psutil.getloadavg()[0] / usable_cores()
+
+
 def tidy_name(name: str) -> str:
     """The name without trademarks, core counts, clock rates and built-in graphics."""
     name = re.sub(r"\((R|TM|tm|C)\)", "", name)

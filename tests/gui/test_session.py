@@ -228,6 +228,7 @@ def test_the_speed_a_run_has_shown_is_remembered_and_used(qtbot: QtBot, session:
 def test_in_a_quiet_moment_the_speed_of_the_chosen_settings_is_measured(
         qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, tiny_config: Config, atlas_home: Path) -> None:
     monkeypatch.setattr("atlas_gui.session.MEASURE_AFTER_MS", 50)
+    monkeypatch.setattr("atlas_gui.session.QUIET_LOAD", math.inf)
     session = Session(Settings())
     session.set_config(tiny_config)
     session.open()
@@ -242,6 +243,7 @@ def test_in_a_quiet_moment_the_speed_of_the_chosen_settings_is_measured(
 def test_training_ends_the_measuring_at_once(
         qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, tiny_config: Config, zipped_text: Path) -> None:
     monkeypatch.setattr("atlas_gui.session.MEASURE_AFTER_MS", 50)
+    monkeypatch.setattr("atlas_gui.session.QUIET_LOAD", math.inf)
     session = Session(Settings())
     session.set_config(tiny_config.replace({"training.max_steps": 40}))
     session.open()
