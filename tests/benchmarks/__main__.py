@@ -12,10 +12,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import ceiling, forecast, memory_grid, quality, report, scaling, throughput, ways
+from tests.benchmarks import ceiling, forecast, lowmem, memory_grid, quality, report, scaling, throughput, ways
 from tests.benchmarks.section import Effort, Row
 
-MODULES = (throughput, ceiling, ways, memory_grid, forecast, quality, scaling)
+MODULES = (throughput, ceiling, ways, memory_grid, forecast, quality, lowmem, scaling)
 SECTIONS = {module.SECTION.name: module.SECTION for module in MODULES}
 
 

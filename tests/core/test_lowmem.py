@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +13,16 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from atlas_core import jobs, presets, runs
+from atlas_core import config, jobs, presets, runs
 from atlas_core.config import Config, Training
 from atlas_core.control import Control
 from atlas_core.errors import CheckpointError, ConfigError
 from atlas_core.events import Event, Exported, Finished, Generated, StepDone
+from atlas_core.model.gpt import AtlasLM
 from atlas_core.training import checkpoint, lowmem
 from atlas_core.training.lowmem import LeanAdamW, round_at_random
 from atlas_core.training.optim import build_optimizers, load_optimizers
+from atlas_core.training.weights import Weights
 from tests import tiny
 
 LEAN = {
@@ -34,9 +37,9 @@ def losses(events: list[Event]) -> list[float]:
     return [event.loss for event in events if isinstance(event, StepDone)]
 
 
-def train(dataset: Path, run: Path, config: Config, *, stop_at: int = 0, resume: Path | None = None) -> list[Event]:
+def train(dataset: Path, run: Path, settings: Config, *, stop_at: int = 0, resume: Path | None = None) -> list[Event]:
     control, events = Control(), []
-    for event in jobs.train(config, dataset, run, control, resume=resume):
+    for event in jobs.train(settings, dataset, run, control, resume=resume):
         events.append(event)
         if isinstance(event, StepDone) and event.step == stop_at:
             control.stop()
@@ -172,6 +175,21 @@ def test_moments_take_two_bytes_a_parameter() -> None:
     assert held == p.numel() * (2 + 2 * 4 / lowmem.BLOCK)
 
 
+def test_gradients_summed_in_bf16_over_64_batches_lose_no_length() -> None:
+    torch.manual_seed(3)
+    model = AtlasLM(config.Model(vocab_size=60, max_seq_len=24, hidden_size=32, num_layers=2, num_heads=4, dropout=0.0))
+    coarse, fine = (Weights(copy.deepcopy(model), "bf16", masters=masters) for masters in (False, True))
+    for weights in (coarse, fine):
+        weights.model.tie()
+        for batch in range(64):
+            tokens = torch.randint(60, (1, 25), generator=torch.Generator().manual_seed(batch))
+            weights.model.loss(tokens[:, :-1], tokens[:, 1:], share=1 / 64).backward()
+    for name, found, wanted in zip(coarse.names, coarse.gradients, fine.gradients, strict=True):
+        assert found.dtype == torch.bfloat16 and wanted.dtype == torch.float32
+        assert (found - wanted).norm() < 0.04 * wanted.norm(), name
+        assert (found * wanted).sum() / wanted.square().sum() == pytest.approx(1, abs=0.01), name
+
+
 # ---- whole runs -----------------------------------------------------------------------------------------
 
 
@@ -185,10 +203,10 @@ def test_it_learns_like_adamw_on_fp32_masters(dataset: Path, tmp_path: Path, kin
 
 @pytest.mark.parametrize("kind", LEAN)
 def test_resume_continues_the_same_losses_and_weights(dataset: Path, tmp_path: Path, kind: str) -> None:
-    config = tiny.config(**LEAN[kind])
-    whole = train(dataset, tmp_path / "whole", config)
-    events = train(dataset, tmp_path / "run", config, stop_at=5)
-    rest = train(dataset, tmp_path / "run", config, resume=runs.resolve(tmp_path / "run"))
+    settings = tiny.config(**LEAN[kind])
+    whole = train(dataset, tmp_path / "whole", settings)
+    events = train(dataset, tmp_path / "run", settings, stop_at=5)
+    rest = train(dataset, tmp_path / "run", settings, resume=runs.resolve(tmp_path / "run"))
     assert losses(events) + losses(rest) == losses(whole) and len(losses(rest)) == 7
     one, other = (checkpoint.load(tmp_path / run / "checkpoints/atlas_step_12.pt") for run in ("whole", "run"))
     assert all(torch.equal(one["model"][name], other["model"][name]) for name in one["model"])
