@@ -190,6 +190,18 @@ def test_gradients_summed_in_bf16_over_64_batches_lose_no_length() -> None:
         assert (found * wanted).sum() / wanted.square().sum() == pytest.approx(1, abs=0.01), name
 
 
+def test_without_masters_a_parameter_takes_six_bytes() -> None:
+    shape = config.Model(vocab_size=512, max_seq_len=64, hidden_size=128, num_layers=2, num_heads=4, dropout=0.0)
+    model = AtlasLM(shape)
+    weights = Weights(model, "bf16", masters=False)
+    (optimizer,) = build_optimizers(weights.named(), Training(optimizer_type="adamw8bit", master_weights=False))
+    optimizer.step()
+    kept = [value for state in optimizer.state.values() for value in state.values()]
+    moments = [value for value in kept if isinstance(value, torch.Tensor)]
+    held = sum(tensor.nbytes for tensor in (*model.parameters(), *weights.gradients, *moments))
+    assert 6 <= held / model.count_parameters() < 6.2  # scales, and norms and biases with moments of fp32
+
+
 # ---- whole runs -----------------------------------------------------------------------------------------
 
 
