@@ -89,7 +89,6 @@ def micro(own: Config) -> list[Learner]:
             "model.family": family, "model.num_kv_heads": 0, "training.optimizer_type": optimizer}), LONGEST_S)
         for family, optimizer in product(table["model.family"].choices, table["training.optimizer_type"].choices)
         if (family, optimizer) != (own.model.family, own.training.optimizer_type)
-        and optimizer != "adamw8bit"  # of few bytes, not of speed: see `lowmem.py`
     ]
     lean = own.replace({"training.precision": "bf16", "training.optimizer_type": "adamw8bit",
                         "training.master_weights": False})
