@@ -6,13 +6,18 @@ What is not here: time, and any measurement. The tests hold these sums against t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from atlas_core.config import Config, Model
 
 GIB = 2**30
-RUNTIME_BYTES = {"cpu": 360 * 2**20, "cuda": 700 * 2**20, "mps": 500 * 2**20}
+RUNTIME_BYTES = {"cpu": 340 * 2**20, "cuda": 700 * 2**20, "mps": 500 * 2**20}  # measured for the processor alone
+BETWEEN_TENSORS = 1 / 16  # of memory is lost between blocks of the C library's allocator, about: measured
 LOGITS = 2**26  # numbers of the output layer that exist at once
+KERNEL_BYTES = {"fp32": 670_000, "bf16": 1_390_000}  # oneDNN's own of one product, at most: measured, one processor
+KERNEL_TOKEN_BYTES = {"fp32": 1310, "bf16": 680}     # and for each token, until then
+PIECE = 2**20  # numbers that `training/lowmem.py` widens at once
 
 
 @dataclass(frozen=True)
@@ -71,56 +76,176 @@ def inner_size(model: Model) -> int:
 
 
 def estimate(config: Config, *, device: str = "cpu", precision: str = "fp32") -> Memory:
-    """Peak memory of training `config`.
+    """Peak memory of training `config`: what stays from step to step, and the moment of a step that takes most."""
+    step = _Step(config, device, precision)
+    activations, scratch = max(step.moments(), key=sum)
+    items = {
+        "weights": step.weights,
+        "gradients": step.gradients,
+        "optimizer": step.optimizer,
+        "activations": activations,
+        "head": step.head,
+        "scratch": scratch,
+    }
+    lost = int(sum(items.values()) * BETWEEN_TENSORS) if device == "cpu" else 0
+    return Memory({**items, "runtime": RUNTIME_BYTES[device] + lost})
 
-    The optimizer holds fp32 weights, gradients and two moments; below fp32, autocast keeps half-size
-    copies of the matrices and halves most activations. The peak is the end of the forward pass.
+
+class _Step:
+    """The sums behind `estimate`, in bytes. What the network keeps is counted for one token in one block.
+
+    Each sum names the tensors that PyTorch holds; the tests and the benchmark hold it against the allocator. Scalars,
+    norms and biases of their own are too few to matter.
     """
-    model, training = config.model, config.training
-    n = count_parameters(model)
-    half = precision != "fp32"
-    matrices = n - position_parameters(model)  # norms and biases are too few to matter
-    return Memory({
-        "weights": 4 * n + (2 * matrices if half else 0),
-        "gradients": 4 * n,
-        "optimizer": 8 * n,
-        "activations": _activation_bytes(model, training.batch_size, half=half,
-                                         checkpointing=training.gradient_checkpointing),
-        "head": _head_bytes(model, training.batch_size, half=half),
-        "runtime": RUNTIME_BYTES[device],
-    })
+
+    def __init__(self, config: Config, device: str, precision: str) -> None:
+        self.model, self.training, self.device, self.precision = config.model, config.training, device, precision
+        self.n = count_parameters(self.model)
+        self.H, self.M, self.V = self.model.hidden_size, inner_size(self.model), self.model.vocab_size
+        self.largest = max(self.V, self.M) * self.H
+        self.masters = self.training.master_weights or precision == "fp32"
+        self.kv = self.model.kv_heads * self.model.head_size
+        self.tokens = self.training.batch_size * self.model.max_seq_len
+        self.work = 4 if precision == "fp32" else 2             # bytes of a number in products
+        self.stream = self.H * (2 if precision == "bf16" else 4)  # autocast's fp16 adds to a stream in fp32
+        self.mask = 0 if not self.model.dropout else self.H * (1 if device == "cuda" else self.work)
+        self.threads = config.hardware.threads
+        self.attends = self._way_of_attention(config.hardware.attention)
+
+    def _way_of_attention(self, wished: str) -> str:
+        """ "kernel", "blocks" (see `model/attention.py`) or "matrices": elementary steps, with weights in fp32."""
+        if self.model.attention_dropout and self.device != "cuda":  # only there the kernel can drop
+            return "matrices"
+        if wished == "auto":
+            return "blocks" if (self.device, self.precision) == ("cpu", "bf16") else "kernel"
+        return wished
+
+    # ---- what stays from step to step ---------------------------------------------------------------
+
+    @property
+    def weights(self) -> int:
+        """fp32 masters, and below fp32 the half-size copies that products use: kept for bf16, autocast's for fp16."""
+        copies = 2 * self.n if self.precision != "fp32" else 0
+        return copies + (4 * self.n if self.masters else 0)
+
+    @property
+    def gradients(self) -> int:
+        return (4 if self.masters else 2) * self.n
+
+    @property
+    def optimizer(self) -> int:
+        """AdamW has two moments, of 4 bytes or of 1 and a scale for every 256; Muon has one.
+
+        Without masters a piece of the weights and of the gradients is widened at a time, and rounded with noise.
+        """
+        widened = 0 if self.masters else 12 * min(PIECE, self.largest)
+        if self.training.optimizer_type == "adamw8bit":
+            return 2 * self.n + 8 * self.n // 256 + widened
+        muons = self.model.num_layers * block_parameters(self.model) if self.training.optimizer_type == "muon" else 0
+        return 8 * (self.n - muons) + 4 * muons + widened
+
+    @property
+    def head(self) -> int:
+        """The loss's kept buffers: a slice of logits and the output matrix's gradient; see `model/loss.py`."""
+        logits, matrix = head_rows(self.tokens, self.V) * self.V, self.V * self.H
+        if self.precision == "fp16":  # its softmax runs in fp32, and autograd holds a gradient of its own
+            return (2 + 4) * logits + (2 + 4) * matrix
+        return self.work * (logits + matrix)
+
+    # ---- the moments of a step ------------------------------------------------------------------------
+
+    def moments(self) -> Iterator[tuple[int, int]]:
+        """What is kept for the backward pass, and what is on the way there, at each moment that may be the peak.
+
+        With checkpointing a block keeps its input alone, until its turn comes to be computed once more.
+        """
+        layers, block = self.model.num_layers, self._block
+        streams = layers * self.stream + self.mask  # the embedding is dropped from, too
+        turns = self.model.max_seq_len * self.model.head_size * 4 if self.model.is_llama else 0
+        inputs = self.tokens * streams + turns
+        blocks = self.tokens * (streams + layers * (block - self.stream)) + turns
+        in_last = inputs + self.tokens * (block - self.stream) if self.training.gradient_checkpointing else blocks
+        yield inputs if self.training.gradient_checkpointing else blocks, self._scratch_of_head
+        yield in_last - self.tokens * self.mask, self._scratch_of_mlp
+        yield in_last - self.tokens * (self._mlp + self.H * self.work + self.mask), self._scratch_of_attention
+        yield 0, self._scratch_of_optimizer
+
+    @property
+    def _block(self) -> int:
+        """Kept of one token by one block."""
+        norms = 2 * (self.stream + self.H * self.work)  # what comes in, what goes out
+        statistics = 2 * self.work * (1 if self.model.is_llama else 2)
+        return norms + statistics + self._attention + self._mlp + 2 * self.mask
+
+    @property
+    def _attention(self) -> int:
+        """Queries, keys, values and the result; the kernel's logarithm of each sum, or the weights themselves."""
+        T, heads = self.model.max_seq_len, self.model.num_heads
+        if self.attends == "blocks":  # copies of all four
+            seen = [min(start + _query_block(T), T) for start in range(0, T, _query_block(T))]
+            pairs = sum((end - start) * end for start, end in zip([0, *seen], seen, strict=False))
+            return self.work * (4 * self.H + heads * pairs // T)
+        if self.attends == "matrices":  # after softmax, the mask, and after that
+            return 4 * (3 * self.H + 3 * heads * T) + self.work * self.H
+        numbers = self.H + qkv_size(self.model)
+        if self.kv < self.H:     # keys and values once for each head, beside the turned ones; the joint output goes
+            numbers = self.H + (self.H + self.kv) + 2 * self.H
+        elif self.model.is_llama:  # the turned queries and keys, beside the joint output that the values lie in
+            numbers += 2 * self.H
+        return self.work * numbers + 4 * heads
+
+    @property
+    def _mlp(self) -> int:
+        """Both sides of the non-linearity; for SwiGLU its two inputs and their product; ReLU needs its result alone."""
+        layers = 3 if self.model.is_llama else 1 if self.model.activation == "relu" else 2
+        return layers * self.M * self.work
+
+    @property
+    def _scratch_of_head(self) -> int:
+        """The stream, its norm and their gradient, and a slice of that."""
+        tokens = 2 * self.tokens + head_rows(self.tokens, self.V)
+        return self.tokens * self.stream + tokens * self.H * self.work + self._kernel(self.V)
+
+    @property
+    def _scratch_of_mlp(self) -> int:
+        """The gradients of the stream and behind the non-linearity, and of one matrix; for SwiGLU of its two inputs."""
+        inner = self.M * self.work
+        matrix = self.H * self.M * (6 if self.precision == "fp16" else self.work) + self._kernel(self.H)
+        dropped = self.H * self.work if self.mask else 0  # the gradient before it went through the mask
+        down = self.tokens * (inner + dropped) + matrix
+        gate = self.tokens * 2 * inner if self.model.is_llama else 0
+        return self.tokens * self.stream + max(down, gate)
+
+    def _kernel(self, width: int) -> int:
+        """What the processor's product takes for itself on each thread: less for few tokens or a narrow result."""
+        if self.device != "cpu":
+            return 0
+        whole = min(KERNEL_BYTES[self.precision], KERNEL_TOKEN_BYTES[self.precision] * self.tokens)
+        return int(max(1, self.threads) * whole * min(1, width / 256) ** 1.5)
+
+    @property
+    def _scratch_of_attention(self) -> int:
+        """Gradients of the stream, of the result (twice), of queries, keys and values; of the weights as they come."""
+        T, heads = self.model.max_seq_len, self.model.num_heads
+        weights = {"kernel": 0, "blocks": 2 * self.work * min(_query_block(T), T), "matrices": 4 * T}[self.attends]
+        return self.tokens * (self.stream + 5 * self.H * self.work + heads * weights)
+
+    @property
+    def _scratch_of_optimizer(self) -> int:
+        """Muon works on one matrix at a time. On the processor 8-bit moments are unpacked piece by piece, and lengths
+        of bf16 gradients are taken of wider copies."""
+        if self.training.optimizer_type == "muon":
+            wide = max(self.M, qkv_size(self.model))
+            return 8 * self.H * wide + 4 * min(self.H, wide) ** 2
+        if self.device != "cpu":
+            return 0
+        unpacked = 20 * min(PIECE, self.largest) if self.training.optimizer_type == "adamw8bit" else 0
+        return max(unpacked, 0 if self.masters else 4 * self.largest)
 
 
-def _activation_bytes(model: Model, batch: int, *, half: bool, checkpointing: bool) -> int:
-    """What the backward pass needs of the blocks: a walk through the saved tensors of one token.
-
-    In units of the width: two residuals in fp32; two norm outputs, query-key-value (3), attention's
-    output, and the MLP before and after its non-linearity, in the precision of the arithmetic. `llama` also
-    keeps queries and keys as they were before they turned, or shared keys and values once for each head of
-    queries; and the MLP's gate.
-    """
-    H, M = model.hidden_size, inner_size(model)
-    attention, mlp = 3 * H, 2 * M
-    if model.is_llama:
-        attention += 2 * H if model.kv_heads == model.num_heads else model.kv_heads * model.head_size
-        mlp += M
-    width = 2 if half else 4
-    dropout_masks = 2 * H if model.dropout else 0
-    token = 2 * 4 * H + width * (2 * H + attention + H + mlp) + dropout_masks + 4 * model.num_heads
-    if model.attention_dropout:  # no fast path: the attention matrix itself is kept, before and after dropout
-        token += model.num_heads * model.max_seq_len * (2 * width + 1)
-    tokens = batch * model.max_seq_len
-    if checkpointing:
-        return tokens * (model.num_layers * 4 * H + token)
-    return tokens * model.num_layers * token
-
-
-def _head_bytes(model: Model, batch: int, *, half: bool) -> int:
-    """Final norm and loss: hidden states and their gradient, one slice of logits, the matrix's gradient."""
-    tokens = batch * model.max_seq_len
-    rows = head_rows(tokens, model.vocab_size)
-    logits = rows * model.vocab_size * (4 + (2 if half else 4))
-    return tokens * model.hidden_size * 12 + logits + 4 * model.vocab_size * model.hidden_size
+def _query_block(context: int) -> int:
+    """Queries that `model/attention.py` takes at a time."""
+    return 64 if context <= 256 else 128
 
 
 def head_rows(tokens: int, vocab_size: int) -> int:

@@ -45,7 +45,8 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "training.master_weights": (True, False),
     "hardware.attention": ("kernel", "blocks"),
 }
-TOKENIZER = {"tokenizer.name": "bpe:512"}  # below every vocabulary of the grid
+FIXED = {"tokenizer.name": "bpe:512",  # below every vocabulary of the grid
+         "hardware.threads": 1}        # kernels take memory for each
 
 
 def grid() -> list[Config]:
@@ -58,8 +59,8 @@ def grid() -> list[Config]:
         for mixture, value in zip(mixtures, column, strict=True):
             mixture[key] = value
     lean = {"training.precision": "bf16", "hardware.attention": "blocks"}
-    small = [presets.find(name).config.replace({**TOKENIZER, **lean}) for name in ("NANO", "MICRO", "TINY")]
-    return [*small, *(Config().replace({**TOKENIZER, **_consistent(mixture)}) for mixture in mixtures)]
+    small = [presets.find(name).config.replace({**FIXED, **lean}) for name in ("NANO", "MICRO", "TINY")]
+    return [*small, *(Config().replace({**FIXED, **_consistent(mixture)}) for mixture in mixtures)]
 
 
 def _consistent(mixture: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def _consistent(mixture: dict[str, Any]) -> dict[str, Any]:
 
 def rows(home: Path, effort: Effort) -> Iterator[Row]:
     """One row for each case; the process is measured for every sixth."""
-    _, folder = sample.ready(home, Config().replace(TOKENIZER))
+    _, folder = sample.ready(home, Config().replace(FIXED))
     for number, config in enumerate(effort.few(grid(), 8)):
         yield row(config, folder, whole_process=number % PROCESS_EVERY == 0)
 

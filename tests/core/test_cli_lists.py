@@ -114,7 +114,7 @@ def test_measuring_what_does_not_fit_is_refused_with_the_remedy(capsys: pytest.C
 
 
 def test_an_estimate_that_was_made_to_fit_says_what_was_changed(capsys: pytest.CaptureFixture[str]) -> None:
-    notice, fitted, _ = events(capsys, "estimate", "--preset", "small", "--device-memory", "8GiB", "--fit")
+    notice, fitted, _ = events(capsys, "estimate", "--preset", "small", "--device-memory", "4GiB", "--fit")
     assert "a step still learns from" in notice["message"]
     assert fitted["fits"] == "fits"
     assert fitted["tokens_per_step"] == presets.find("SMALL").config.tokens_per_step

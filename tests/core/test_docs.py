@@ -42,12 +42,16 @@ OUR_PATH = re.compile(r"(?<![\w./])(?:atlas_core|atlas_gui|resources|tests|packa
 
 
 def preset_table() -> str:
-    """The built-in presets, with what `memory.py` computes for the processor in fp32 and for a card in bf16."""
+    """The built-in presets, with what `memory.py` computes for the processor in fp32 and for a card in bf16.
+
+    A preset that sets a precision is counted in that.
+    """
     rows = []
     for name in presets.BUILT_IN:
         c = presets.find(name).config
         m, t = c.model, c.training
-        needs = [memory.estimate(c, device=device, precision=precision).total_bytes
+        own = None if t.precision == "auto" else t.precision
+        needs = [memory.estimate(c, device=device, precision=own or precision).total_bytes
                  for device, precision in (("cpu", "fp32"), ("cuda", "bf16"))]
         rows.append((name, people.short_count(memory.count_parameters(m)), m.num_layers, m.hidden_size, m.num_heads,
                      people.count(m.max_seq_len), f"{t.batch_size} x {t.gradient_accumulation_steps}",

@@ -21,7 +21,7 @@ def test_fitting_keeps_the_tokens_per_step_and_says_when_nothing_fits(name: str,
 
 
 def test_the_largest_batch_that_fits_is_taken_before_anything_slower() -> None:
-    config = presets.find("SMALL").config
+    config = presets.find("SMALL").config.replace({"training.gradient_checkpointing": False})
     there = round(memory.estimate(config).total_bytes * 0.8)
     fitted = fit(config, there).config
     assert not fitted.training.gradient_checkpointing

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from atlas_core import memory, presets
-from atlas_core.config import Model
+from atlas_core.config import Config, Model
 from atlas_core.model.gpt import AtlasLM
+from atlas_core.text.dataset import Dataset
 from tests import tiny
+from tests.benchmarks import measure, memory_grid
+from tests.benchmarks.contest import in_fresh_process
 from tests.core.tiny_model import SHAPES
 
 
@@ -47,26 +50,50 @@ def test_accumulation_costs_no_memory_and_checkpointing_saves_some() -> None:
     assert memory.estimate(saved).items["activations"] < memory.estimate(config).items["activations"] / 3
 
 
-PROBE = """
-import resource, sys, torch
-from atlas_core import presets
-from atlas_core.hardware import device
-from atlas_core.model.gpt import AtlasLM
-from atlas_core.training.optim import build_optimizers
-c = presets.find("MICRO").config.replace({"training.batch_size": int(sys.argv[1])})
-model = AtlasLM(c.model); opt, = build_optimizers(dict(model.named_parameters()), c.training)
-x = torch.randint(0, 100, (c.training.batch_size, c.model.max_seq_len))
-for _ in range(2):
-    model.loss(x, x).backward(); opt.step(); opt.zero_grad(set_to_none=False)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-"""
+# A corner of the benchmark's grid (tests/benchmarks/memory_grid.py), large enough that kernels' own memory is small.
+CORNER: dict[str, dict[str, object]] = {
+    "classic in fp32": {"model__dropout": 0.1, "training__precision": "fp32"},
+    "classic in bf16, untied": {"model__tie_weights": False, "training__precision": "bf16"},
+    "llama with shared heads": {"model__family": "llama", "model__num_kv_heads": 2, "training__precision": "bf16"},
+    "checkpointing and muon": {"training__gradient_checkpointing": True, "training__optimizer_type": "muon"},
+    "attention dropout": {"model__attention_dropout": 0.1, "model__num_layers": 1},
+    "no masters": {"training__precision": "bf16", "training__master_weights": False},
+}
 
 
-def test_the_estimate_is_near_the_measured_peak_of_a_process() -> None:
-    for batch in (8, 24):
-        config = presets.find("MICRO").config.replace({"training.batch_size": batch})
-        peak = int(subprocess.run([sys.executable, "-c", PROBE, str(batch)], capture_output=True, check=True).stdout)
-        assert memory.estimate(config).total_bytes == pytest.approx(peak, rel=0.25)
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.make_dataset(tmp_path_factory.mktemp("text"))
+
+
+def _of_the_corner(name: str) -> Config:
+    shape = {"model__vocab_size": 4096, "model__hidden_size": 128, "model__max_seq_len": 128, "model__dropout": 0.0,
+             "training__gradient_accumulation_steps": 1}
+    return tiny.config(**{**shape, **CORNER[name]})
+
+
+@pytest.mark.parametrize("name", CORNER)
+def test_the_estimate_is_the_peak_of_the_allocator(name: str, dataset: Path) -> None:
+    config = _of_the_corner(name)
+    forecast = memory.estimate(config, precision=config.training.precision)
+    peak = measure.peak_bytes(config, Dataset.open(dataset)).peak_bytes
+    assert forecast.total_bytes - forecast.items["runtime"] == pytest.approx(peak, rel=0.02)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")
+def test_the_estimate_is_near_the_peak_of_a_process_that_trains(dataset: Path) -> None:
+    config = _of_the_corner("classic in fp32")
+    peak = in_fresh_process(memory_grid.process_peak_bytes, config, dataset)
+    assert memory.estimate(config).total_bytes == pytest.approx(peak, rel=0.10)
+
+
+PROMISED_GIB = {"TINY": 6, "SMALL": 8, "DEFAULT": 14, "LARGE": 15, "XLARGE": 10, "ULTRA": 5}
+
+
+@pytest.mark.parametrize("name", PROMISED_GIB)
+def test_a_preset_trains_on_a_card_of_the_promised_size(name: str) -> None:
+    needed = memory.estimate(presets.find(name).config, device="cuda", precision="bf16").total_bytes
+    assert needed <= PROMISED_GIB[name] * memory.GIB
 
 
 def test_verdicts() -> None:

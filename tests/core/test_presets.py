@@ -28,7 +28,7 @@ def test_the_six_presets_are_what_was_promised(name: str) -> None:
     assert (m.vocab_size, m.mlp_ratio, m.dropout, m.tie_weights) == (50261, 4.0, 0.1, True)
     assert (t.beta1, t.beta2, t.weight_decay, t.max_grad_norm) == (0.9, 0.95, 0.01, 1.0)
     assert (t.scheduler_type, t.min_lr_ratio, c.tokenizer.name) == ("cosine", 0.1, "gpt2")
-    assert t.gradient_checkpointing == (name == "ULTRA")
+    assert t.gradient_checkpointing == (name != "TINY")  # the others would not fit their cards
 
 
 def test_presets_come_smallest_first() -> None:
