@@ -15,6 +15,7 @@ GIB = 2**30
 RUNTIME_BYTES = {"cpu": 340 * 2**20, "cuda": 700 * 2**20, "mps": 500 * 2**20}  # measured for the processor alone
 BETWEEN_TENSORS = 1 / 16  # of memory is lost between blocks of the C library's allocator, about: measured
 LOGITS = 2**26  # numbers of the output layer that exist at once
+EIGHT_BIT_BYTES = 118 * 2**20  # of bitsandbytes, once it is imported: measured
 KERNEL_BYTES = {"fp32": 670_000, "bf16": 1_390_000}  # oneDNN's own of one product, at most: measured, one processor
 KERNEL_TOKEN_BYTES = {"fp32": 1310, "bf16": 680}     # and for each token, until then
 PIECE = 2**20  # numbers that `training/lowmem.py` widens at once
@@ -87,8 +88,11 @@ def estimate(config: Config, *, device: str = "cpu", precision: str = "fp32") ->
         "head": step.head,
         "scratch": scratch,
     }
-    lost = int(sum(items.values()) * BETWEEN_TENSORS) if device == "cpu" else 0
-    return Memory({**items, "runtime": RUNTIME_BYTES[device] + lost})
+    runtime = RUNTIME_BYTES[device]
+    if device == "cpu":
+        runtime += int(sum(items.values()) * BETWEEN_TENSORS)
+        runtime += EIGHT_BIT_BYTES if config.training.optimizer_type == "adamw8bit" else 0
+    return Memory({**items, "runtime": runtime})
 
 
 class _Step:
@@ -102,7 +106,7 @@ class _Step:
         self.model, self.training, self.device, self.precision = config.model, config.training, device, precision
         self.n = count_parameters(self.model)
         self.H, self.M, self.V = self.model.hidden_size, inner_size(self.model), self.model.vocab_size
-        self.largest = max(self.V, self.M) * self.H
+        self.largest = max(self.V, self.M, qkv_size(self.model)) * self.H
         self.masters = self.training.master_weights or precision == "fp32"
         self.kv = self.model.kv_heads * self.model.head_size
         self.tokens = self.training.batch_size * self.model.max_seq_len
@@ -159,15 +163,16 @@ class _Step:
 
         With checkpointing a block keeps its input alone, until its turn comes to be computed once more.
         """
-        layers, block = self.model.num_layers, self._block
-        streams = layers * self.stream + self.mask  # the embedding is dropped from, too
+        layers, checkpointing = self.model.num_layers, self.training.gradient_checkpointing
         turns = self.model.max_seq_len * self.model.head_size * 4 if self.model.is_llama else 0
-        inputs = self.tokens * streams + turns
-        blocks = self.tokens * (streams + layers * (block - self.stream)) + turns
-        in_last = inputs + self.tokens * (block - self.stream) if self.training.gradient_checkpointing else blocks
-        yield inputs if self.training.gradient_checkpointing else blocks, self._scratch_of_head
-        yield in_last - self.tokens * self.mask, self._scratch_of_mlp
-        yield in_last - self.tokens * (self._mlp + self.H * self.work + self.mask), self._scratch_of_attention
+        inputs = self.tokens * (layers * self.stream + self.mask) + turns  # the embedding is dropped from, too
+        block = self.tokens * (self._block - self.stream)                  # beside its input
+        forward = inputs if checkpointing else inputs + layers * block
+        backward = inputs + block if checkpointing else forward
+        yield forward, self._scratch_of_head
+        backward -= self.tokens * self.mask  # each part of a block is let go once the gradient is past it
+        yield backward, self._scratch_of_mlp
+        yield backward - self.tokens * (self._mlp + self.H * self.work), self._scratch_of_attention
         yield 0, self._scratch_of_optimizer
 
     @property
@@ -181,10 +186,13 @@ class _Step:
     def _attention(self) -> int:
         """Queries, keys, values and the result; the kernel's logarithm of each sum, or the weights themselves."""
         T, heads = self.model.max_seq_len, self.model.num_heads
-        if self.attends == "blocks":  # copies of all four
-            seen = [min(start + _query_block(T), T) for start in range(0, T, _query_block(T))]
-            pairs = sum((end - start) * end for start, end in zip([0, *seen], seen, strict=False))
-            return self.work * (4 * self.H + heads * pairs // T)
+        if self.attends == "blocks":  # copies of all four; of a single window, views that hold on to what they show
+            ends = [min(start + query_block(T), T) for start in range(0, T, query_block(T))]
+            pairs = sum((end - start) * end for start, end in zip([0, *ends], ends, strict=False))
+            numbers = 4 * self.H
+            if self.training.batch_size == 1 and self.kv == self.H:
+                numbers += (3 if self.model.is_llama else 1) * self.H
+            return self.work * (numbers + heads * pairs // T)
         if self.attends == "matrices":  # after softmax, the mask, and after that
             return 4 * (3 * self.H + 3 * heads * T) + self.work * self.H
         numbers = self.H + qkv_size(self.model)
@@ -218,7 +226,7 @@ class _Step:
 
     def _kernel(self, width: int) -> int:
         """What the processor's product takes for itself on each thread: less for few tokens or a narrow result."""
-        if self.device != "cpu":
+        if self.device != "cpu" or self.precision == "fp16":  # which no processor trains in
             return 0
         whole = min(KERNEL_BYTES[self.precision], KERNEL_TOKEN_BYTES[self.precision] * self.tokens)
         return int(max(1, self.threads) * whole * min(1, width / 256) ** 1.5)
@@ -227,7 +235,7 @@ class _Step:
     def _scratch_of_attention(self) -> int:
         """Gradients of the stream, of the result (twice), of queries, keys and values; of the weights as they come."""
         T, heads = self.model.max_seq_len, self.model.num_heads
-        weights = {"kernel": 0, "blocks": 2 * self.work * min(_query_block(T), T), "matrices": 4 * T}[self.attends]
+        weights = {"kernel": 0, "blocks": 2 * self.work * min(query_block(T), T), "matrices": 4 * T}[self.attends]
         return self.tokens * (self.stream + 5 * self.H * self.work + heads * weights)
 
     @property
@@ -243,8 +251,8 @@ class _Step:
         return max(unpacked, 0 if self.masters else 4 * self.largest)
 
 
-def _query_block(context: int) -> int:
-    """Queries that `model/attention.py` takes at a time."""
+def query_block(context: int) -> int:
+    """How many queries attention in blocks takes at a time: what was the fastest."""
     return 64 if context <= 256 else 128
 
 

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from atlas_core.memory import query_block
+
 WAYS = ("kernel", "blocks")
-LONG = 256  # tokens; up to here blocks of 64 queries are the faster ones, beyond it 128
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, dropout: float, way: str = "auto") -> Tensor:
@@ -47,7 +48,7 @@ class _Blocked(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         _, T, D = q.shape
         q = q * (1 / math.sqrt(D))  # scaled here, where it is small
-        block = 64 if T <= LONG else 128
+        block = query_block(T)
         future = q.new_full((block, block), -math.inf).triu(1)
         y, kept = torch.empty_like(q), []
         for start in range(0, T, block):

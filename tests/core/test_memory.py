@@ -55,6 +55,7 @@ CORNER: dict[str, dict[str, object]] = {
     "classic in fp32": {"model__dropout": 0.1, "training__precision": "fp32"},
     "classic in bf16, untied": {"model__tie_weights": False, "training__precision": "bf16"},
     "llama with shared heads": {"model__family": "llama", "model__num_kv_heads": 2, "training__precision": "bf16"},
+    "llama, a single window": {"model__family": "llama", "training__precision": "bf16", "training__batch_size": 1},
     "checkpointing and muon": {"training__gradient_checkpointing": True, "training__optimizer_type": "muon"},
     "attention dropout": {"model__attention_dropout": 0.1, "model__num_layers": 1},
     "no masters": {"training__precision": "bf16", "training__master_weights": False},
