@@ -17,7 +17,7 @@ BETWEEN_TENSORS = 1 / 16  # of memory is lost between blocks of the C library's 
 LOGITS = 2**26  # numbers of the output layer that exist at once
 EIGHT_BIT_BYTES = 118 * 2**20  # of bitsandbytes, once it is imported: measured
 KERNEL_BYTES = {"fp32": 670_000, "bf16": 1_390_000}  # oneDNN's own of one product, at most: measured, one processor
-KERNEL_TOKEN_BYTES = {"fp32": 1310, "bf16": 680}     # and for each token, until then
+KERNEL_TOKEN_BYTES = {"fp32": 1060, "bf16": 680}     # and for each token, until then
 PIECE = 2**20  # numbers that `training/lowmem.py` widens at once
 
 
