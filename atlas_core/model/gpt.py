@@ -174,7 +174,7 @@ class AtlasLM(nn.Module):
             if isinstance(module, Attention):
                 module.way = way
 
-    def compile_training(self, backend: str = "inductor") -> None:
+    def compile_training(self, backend: str | Callable[..., object] = "inductor") -> None:
         """Let torch compile the blocks for training; texts, whose length changes at each token, run without."""
         self._compiled = [torch.compile(block, backend=backend) for block in self.blocks]  # type: ignore[misc]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 import math
@@ -684,8 +685,11 @@ def test_only_matrices_decay() -> None:
 def test_a_network_that_cannot_be_compiled_is_told_in_a_sentence(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CXX", str(tmp_path / "no compiler"))
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    def no_compiler(*_: object) -> None:
+        raise FileNotFoundError("g++")
+
+    monkeypatch.setattr(AtlasLM, "compile_training",
+                        functools.partialmethod(AtlasLM.compile_training, backend=no_compiler))
     with pytest.raises(DeviceError, match="cannot compile") as caught:
         train(dataset, tmp_path / "run", tiny.config(hardware__compile=True, sampling__interval=0))
     assert "hardware.compile" in caught.value.remedy
