@@ -75,4 +75,5 @@ class _Blocked(torch.autograd.Function):
             d_scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype)
             torch.bmm(d_scores, k[:, seen], out=dq[:, part])
             dk[:, seen].baddbmm_(d_scores.transpose(1, 2), q[:, part])
+            del d_weights, d_scores  # before the next ones, which are larger
         return dq.mul_(1 / math.sqrt(D)), dk, dv
