@@ -9,6 +9,7 @@ import pytest
 
 from atlas_core import memory, presets
 from atlas_core.config import Config, Model
+from atlas_core.hardware.device import expected_precision
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.text.dataset import Dataset
 from tests import tiny
@@ -78,7 +79,9 @@ def test_the_estimate_is_the_peak_of_the_allocator(name: str, dataset: Path) -> 
     config = _of_the_corner(name)
     forecast = memory.estimate(config, precision=config.training.precision)
     peak = measure.peak_bytes(config, Dataset.open(dataset)).peak_bytes
-    assert forecast.total_bytes - forecast.items["runtime"] == pytest.approx(peak, rel=0.02)
+    # What oneDNN's products take for themselves was measured on one that multiplies bf16, and is another elsewhere.
+    others = 0 if expected_precision(is_gpu=False) == "bf16" else memory.KERNEL_BYTES[config.training.precision]
+    assert forecast.total_bytes - forecast.items["runtime"] == pytest.approx(peak, rel=0.02, abs=others)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")
