@@ -76,9 +76,9 @@ class Studio:
         window = self.window()
         session, tabs = window.session, window.tabs
         self.wait(lambda: session.looked is not None)
-        window.drop_overlay.announce(sentences.drop([Path("my-letters.zip")])[0], taken=True)
+        window.file_drags.overlay.announce(sentences.drop([Path("my-letters.zip")])[0], taken=True)
         self.take("drop", window)
-        window.drop_overlay.hide()
+        window.file_drags.overlay.hide()
 
         every = max(1, self._steps // 6)
         window.model_tab.apply_changes({
