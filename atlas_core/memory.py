@@ -138,15 +138,12 @@ class _Step:
 
     @property
     def optimizer(self) -> int:
-        """AdamW has two moments, of 4 bytes or of 1 and a scale for every 256; Muon has one.
+        """Its moments, and scratch.
 
         Without masters a piece of the weights and of the gradients is widened at a time, and rounded with noise.
         """
         widened = 0 if self.masters else 12 * min(PIECE, self.largest)
-        if self.training.optimizer_type == "adamw8bit":
-            return 2 * self.n + 8 * self.n // 256 + widened
-        muons = self.model.num_layers * block_parameters(self.model) if self.training.optimizer_type == "muon" else 0
-        return 8 * (self.n - muons) + 4 * muons + widened
+        return _moments(self.model, self.training.optimizer_type) + widened
 
     @property
     def head(self) -> int:
@@ -269,12 +266,22 @@ def verdict(total_bytes: int, available_bytes: int) -> str:
     return "fits" if total_bytes <= available_bytes * 5 / 6 else "tight"
 
 
-def checkpoint_bytes(model: Model) -> int:
-    """One checkpoint on disk: fp32 weights and AdamW's two moments."""
-    return 12 * count_parameters(model)
+def checkpoint_bytes(config: Config) -> int:
+    """One checkpoint on disk: the weights that the optimizer moves, and its moments."""
+    width = 4 if config.training.master_weights else 2
+    return width * count_parameters(config.model) + _moments(config.model, config.training.optimizer_type)
+
+
+def _moments(model: Model, optimizer: str) -> int:
+    """What the optimizer remembers: AdamW two moments, of 4 bytes or of 1 and a scale for every 256; Muon one."""
+    n = count_parameters(model)
+    if optimizer == "adamw8bit":
+        return 2 * n + 8 * n // 256
+    muons = model.num_layers * block_parameters(model) if optimizer == "muon" else 0
+    return 8 * (n - muons) + 4 * muons
 
 
 def disk_bytes(config: Config) -> int:
     """All the checkpoints a run may hold at once, the one being written included."""
     kept = config.checkpointing.keep_checkpoints + config.checkpointing.keep_epochs + 1
-    return (kept + 1) * checkpoint_bytes(config.model)
+    return (kept + 1) * checkpoint_bytes(config)

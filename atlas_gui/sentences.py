@@ -26,7 +26,7 @@ from atlas_core.runs import RunInfo
 from atlas_core.text import library
 from atlas_core.text.dataset import Meta
 from atlas_core.text.sources import ARCHIVE_SUFFIXES, LINES_SUFFIXES, TEXT_SUFFIXES
-from atlas_gui.calibration import Expected
+from atlas_gui.run_time import Expected
 
 READ = "Text, Markdown and JSON Lines files, folders and zip archives are read."
 

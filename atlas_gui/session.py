@@ -41,10 +41,10 @@ from atlas_core.history import History
 from atlas_core.runs import RunInfo
 from atlas_core.text import library
 from atlas_core.text.dataset import is_dataset
-from atlas_gui import calibration, errands, sentences
-from atlas_gui.calibration import Expected
+from atlas_gui import errands, run_time, sentences
 from atlas_gui.crew import Crew
 from atlas_gui.errands import CameApart, Looked, Opened, Shown, TakenUp
+from atlas_gui.run_time import Expected
 from atlas_gui.settings import Settings
 from atlas_gui.widgets.hardware_panel import HardwareNews
 
@@ -599,7 +599,7 @@ class Session(QObject):
 
     def expected(self, config: Config) -> Expected | None:
         """How long a run takes; None if there is nothing to guess from."""
-        return calibration.expected(self._on_this_machine(config), self.shown.meta if self.shown else None)
+        return run_time.expected(self._on_this_machine(config), self.shown.meta if self.shown else None)
 
     @property
     def measuring(self) -> str:
@@ -622,7 +622,7 @@ class Session(QObject):
     def _measure(self, config: Config) -> None:
         self._measured, self._measure_control = config, Control()
         control, dataset = self._measure_control, self.dataset if config == self._on_this_machine(self.config) else None
-        self._crew.start("measure", lambda: calibration.measured(config, dataset, control), on_event=self._on_nothing,
+        self._crew.start("measure", lambda: run_time.measured(config, dataset, control), on_event=self._on_nothing,
                          on_failed=self._on_measure_failed, on_ended=self._on_measured)
         self.estimate_changed.emit()
 

@@ -6,6 +6,7 @@ card nothing is, for there the rules of `hardware/device.py` are safe.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from atlas_core import __version__, paths
 from atlas_core.config import Config
+from atlas_core.errors import AtlasError
 from atlas_core.events import Progress
 from atlas_core.hardware import device as hardware
 from atlas_core.hardware.processor import processor_name
@@ -51,7 +53,8 @@ def calibrated(config: Config) -> Iterator[Progress | Config]:
     if way not in ways:
         yield Progress(0, len(ways), "ways", f"Calibrating, {SECONDS:.0f} s")
         way = fastest(config, ways)
-        _remember(_key(config), way)
+        with contextlib.suppress(AtlasError):  # a home that cannot be written to costs the trial again, never the run
+            _remember(_key(config), way)
     yield config.replace({"training.precision": way.precision, "hardware.attention": way.attention})
 
 

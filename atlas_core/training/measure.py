@@ -99,12 +99,12 @@ def _steps(session: Trainer) -> Generator[Progress, None, tuple[list[float], flo
     powers_w: list[float] = []
     for step in range(WARM_UP_STEPS):
         yield Progress(step, 0, "steps", "Warming up")
-        session._step()
+        session.step()
     until = time.perf_counter() + ENOUGH_SECONDS
     while len(times) < FEWEST_STEPS or time.perf_counter() < until:
         yield Progress(len(times), 0, "steps", "Measuring")
         started = time.perf_counter()
-        session._step()
+        session.step()
         times.append(time.perf_counter() - started)
         power_w = telemetry.read().power_w if telemetry else None
         if power_w is not None:
@@ -131,7 +131,7 @@ def _validation_batch_s(session: Trainer) -> float:
 def _save_s(session: Trainer) -> float:
     """One checkpoint written, made durable and digested, in a file without a name; 0 if the disk is too full."""
     home = paths.home() if paths.home().is_dir() else Path(tempfile.gettempdir())
-    if shutil.disk_usage(home).free < 2 * memory.checkpoint_bytes(session.config.model):
+    if shutil.disk_usage(home).free < 2 * memory.checkpoint_bytes(session.config):
         return 0.0
     started = time.perf_counter()
     with tempfile.TemporaryFile(dir=home) as file:

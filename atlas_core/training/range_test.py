@@ -38,7 +38,7 @@ def range_test(config: Config, dataset: Dataset, control: Control, *, low: float
     smoother, points = Smoother(SMOOTHING), list[RatePoint]()
     while len(points) < steps and not control.stopping and not exploded(points):
         try:
-            done = trainer._step()
+            done = trainer.step()
         except NumericsError:  # what we came to see
             break
         points.append(RatePoint(done.step, steps, done.learning_rate, done.loss, smoother(done.loss)))

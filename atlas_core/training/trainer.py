@@ -119,7 +119,7 @@ class Trainer:
             yield from self._wishes()
             if self.control.stopping:
                 break
-            step = self._on_the_wall(self._step(), rested_s)
+            step = self._on_the_wall(self.step(), rested_s)
             if agenda.reports(progress.step):
                 yield step
             ended = self._epoch_ended()
@@ -162,7 +162,7 @@ class Trainer:
 
     # ---- one step -------------------------------------------------------------------------------
 
-    def _step(self) -> StepDone:
+    def step(self) -> StepDone:
         """One optimizer step over `gradient_accumulation_steps` batches."""
         t, progress = self.config.training, self.progress
         started = time.perf_counter()

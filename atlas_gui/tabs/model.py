@@ -18,7 +18,7 @@ from atlas_core.config import SECTIONS, Config
 from atlas_core.hardware.device import expected_memory
 from atlas_core.presets import Preset
 from atlas_gui import sentences, theme
-from atlas_gui.calibration import Expected
+from atlas_gui.run_time import Expected
 from atlas_gui.widgets.command_line import CommandLine, train_command
 from atlas_gui.widgets.config_form import ConfigForm
 from atlas_gui.widgets.memory_bar import MemoryBar

@@ -27,7 +27,7 @@ def atlas(config: Config, dataset: Path) -> Step:
 
     *_, settled = calibrated(config)
     assert isinstance(settled, Config)
-    return Trainer(settled, Dataset.open(dataset), Path("no-run"), Control())._step
+    return Trainer(settled, Dataset.open(dataset), Path("no-run"), Control()).step
 
 
 def transformers(config: Config, dataset: Path) -> Step:

@@ -51,9 +51,9 @@ def peak_bytes(config: Config, dataset: Dataset, *, steps: int = 2) -> Peak:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         trainer = Trainer(config, dataset, Path("no-run"), Control())
         for _ in range(steps - 1):
-            trainer._step()
+            trainer.step()
         with record_function(LAST_STEP):
-            trainer._step()
+            trainer.step()
     return _read(recorded, _roles(trainer))
 
 

@@ -68,6 +68,11 @@ def test_a_file_of_decisions_that_makes_no_sense_counts_as_none(content: str) ->
     assert decided(tiny.config(**AUTO))[1] == 0
 
 
+def test_a_home_that_cannot_be_written_to_stops_no_run(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("not a folder")
+    assert decided(tiny.config(**AUTO))[0].hardware.attention != "auto"
+
+
 def test_a_run_keeps_what_was_decided(tmp_path: Path) -> None:
     dataset = tiny.make_dataset(tmp_path)
     tiny.drain(jobs.train(tiny.config(**AUTO, training__max_steps=4), dataset, tmp_path / "run", Control()))

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from atlas_core import memory, presets
+from atlas_core import config as settings
+from atlas_core import jobs, memory, presets, runs
 from atlas_core.config import Config, Model
+from atlas_core.control import Control
 from atlas_core.hardware.device import expected_precision
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.text.dataset import Dataset
@@ -106,8 +108,14 @@ def test_verdicts() -> None:
     assert memory.verdict(101, 100) == "too big"
 
 
-def test_a_checkpoint_is_as_large_as_computed() -> None:
-    model = presets.find("NANO").config.model
-    assert memory.checkpoint_bytes(model) == pytest.approx(16_144_351, rel=0.02)  # one that was written
-
-
+@pytest.mark.parametrize("changes", [
+    {}, {"training__optimizer_type": "muon"}, {"training__optimizer_type": "adamw8bit"},
+    {"training__optimizer_type": "adamw8bit", "training__precision": "bf16", "training__master_weights": False},
+], ids=["adamw", "muon", "adamw8bit", "no masters"])
+def test_a_checkpoint_is_as_large_as_computed(changes: dict[str, object], dataset: Path, tmp_path: Path) -> None:
+    config = tiny.config(model__hidden_size=256, model__num_layers=1, sampling__interval=0, **changes)
+    tiny.drain(jobs.train(config, dataset, tmp_path / "run", Control()))
+    written = runs.newest(tmp_path / "run")
+    assert written is not None
+    settled = settings.load(tmp_path / "run" / runs.CONFIG_FILE)
+    assert memory.checkpoint_bytes(settled) == pytest.approx(written.bytes, rel=0.03)

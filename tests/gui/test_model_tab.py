@@ -14,7 +14,7 @@ from atlas_core import config as settings
 from atlas_core import memory, presets
 from atlas_core.config import Config
 from atlas_core.hardware.device import expected_memory
-from atlas_gui.calibration import Expected
+from atlas_gui.run_time import Expected
 from atlas_gui.tabs.model import ModelTab
 from atlas_gui.widgets.command_line import train_command
 

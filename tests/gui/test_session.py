@@ -18,7 +18,7 @@ from atlas_core.errors import AtlasError
 from atlas_core.events import Generated, StepDone, TextPiece
 from atlas_core.hardware import speeds
 from atlas_core.model.gpt import AtlasLM
-from atlas_gui import calibration
+from atlas_gui import run_time
 from atlas_gui.session import IDLE, PREPARING, STARTING, TRAINING, Session
 from atlas_gui.settings import Settings
 from tests.gui.conftest import JOB_MS
@@ -259,7 +259,7 @@ def test_training_ends_the_measuring_at_once(
 
 def test_a_measuring_that_fails_says_so_in_words(tiny_config: Config, tmp_path: Path) -> None:
     with pytest.raises(AtlasError, match=r"could not be measured: .*is not a dataset"):
-        list(calibration.measured(tiny_config, tmp_path / "nowhere", Control()))
+        list(run_time.measured(tiny_config, tmp_path / "nowhere", Control()))
 
 
 def test_settings_survive() -> None:
