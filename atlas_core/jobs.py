@@ -53,6 +53,7 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
 
     Yields `RunStarted`, then `StepDone`, `EvalDone`, `EpochDone`, `SampleDrawn`, `CheckpointSaved`, `StateChanged`.
     """
+    from atlas_core.hardware.device import choose_device, imitates
     from atlas_core.text.dataset import Dataset
     from atlas_core.training import checkpoint, records, trainer
     from atlas_core.training.calibration import calibrated
@@ -63,6 +64,9 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
     if settled.model.vocab_size != config.model.vocab_size:
         yield Notice(f"The vocabulary follows the dataset's tokenizer: {settled.model.vocab_size} tokens instead of "
                      f"{config.model.vocab_size}.")
+    if imitates(settled.training.precision, choose_device(settled.hardware.device)):
+        yield Notice("This processor has no units for bf16 and imitates them: a step can take hundreds of times as "
+                     "long as in fp32. Set training.precision to auto unless memory forbids it.", "warning")
     if resume is not None and resume.is_dir():
         found, damaged = soundness.newest_sound(resume)
         for path in damaged:

@@ -1,7 +1,7 @@
 """A short trial, before a run, of the ways this processor can compute it. What was found is remembered by shape.
 
-A way is a number format and a kernel of attention. What a person has set by hand is not tried; on a graphics
-card nothing is, for there the rules of `hardware/device.py` are safe.
+A way is a number format and a kernel of attention. What a person has set by hand is not tried, nor bf16 where the
+processor would imitate it; on a graphics card nothing is, for there the rules of `hardware/device.py` are safe.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def candidates(config: Config, device: torch.device) -> list[Way]:
     wished, attention = config.training.precision, config.hardware.attention
     usual = hardware.choose_precision(wished, device)
     tries = device.type == "cpu"
-    precisions = ["fp32", "bf16"] if tries and wished == "auto" else [usual]
+    precisions = ["fp32", "bf16"] if tries and wished == "auto" and usual == "bf16" else [usual]
     one_kernel = not tries or config.model.attention_dropout  # which only one of them can do
     kernels = [attention] if attention != "auto" else ["kernel"] if one_kernel else list(KERNELS)
     return [Way(*way) for way in itertools.product(precisions, kernels)]

@@ -11,7 +11,8 @@ from atlas_core import config as settings
 from atlas_core import jobs, runs
 from atlas_core.config import Config
 from atlas_core.control import Control
-from atlas_core.events import Progress
+from atlas_core.events import Notice, Progress
+from atlas_core.hardware import device as hardware
 from atlas_core.training import calibration
 from atlas_core.training.calibration import Way, calibrated, candidates
 from tests import tiny
@@ -25,6 +26,11 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATLAS_HOME", str(tmp_path / "home"))
 
 
+def multiplies_bf16(monkeypatch: pytest.MonkeyPatch, has_units: bool) -> None:
+    """A processor with units for bf16 or without them, wherever this runs."""
+    monkeypatch.setattr(hardware, "_processor_has", lambda flags: has_units and flags == hardware.BF16_FLAGS)
+
+
 def decided(config: Config) -> tuple[Config, int]:
     """The configuration that comes out, and how many words were said before."""
     *said, last = calibrated(config)
@@ -32,12 +38,27 @@ def decided(config: Config) -> tuple[Config, int]:
     return last, len(said)
 
 
-def test_every_way_is_a_candidate_but_what_was_set_by_hand() -> None:
+def test_every_way_is_a_candidate_but_what_was_set_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    multiplies_bf16(monkeypatch, True)
     assert len(candidates(tiny.config(**AUTO), CPU)) == 4
     by_hand = tiny.config(training__precision="bf16", hardware__attention="auto")
     assert candidates(by_hand, CPU) == [Way("bf16", "kernel"), Way("bf16", "blocks")]
     assert candidates(tiny.config(training__precision="fp32", hardware__attention="blocks"), CPU) == [
         Way("fp32", "blocks")]
+
+
+def test_bf16_is_not_tried_where_it_would_be_imitated(monkeypatch: pytest.MonkeyPatch) -> None:
+    multiplies_bf16(monkeypatch, False)
+    assert candidates(tiny.config(**AUTO), CPU) == [Way("fp32", "kernel"), Way("fp32", "blocks")]
+
+
+@pytest.mark.parametrize("has_units", [True, False])
+def test_a_run_in_imitated_bf16_says_so(has_units: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    multiplies_bf16(monkeypatch, has_units)
+    config = tiny.config(training__precision="bf16", training__max_steps=4)
+    events = jobs.train(config, tiny.make_dataset(tmp_path), tmp_path / "run", Control())
+    warned = [event for event in events if isinstance(event, Notice) and "imitates" in event.message]
+    assert len(warned) == (0 if has_units else 1)
 
 
 def test_what_only_the_kernel_can_do_is_left_to_it() -> None:
