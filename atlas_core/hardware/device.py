@@ -167,12 +167,19 @@ def describe(device: torch.device) -> str:
     """The device in a few words: "RTX 4070", "AMD EPYC (2 threads)"."""
     import torch
 
+    if device.type != "cpu":
+        return name(device)
+    threads = torch.get_num_threads()
+    return f"{name(device)} ({threads} thread{'' if threads == 1 else 's'})"
+
+
+def name(device: torch.device) -> str:
+    """What the device is called: "RTX 4070", "AMD EPYC"."""
+    import torch
+
     if device.type == "cuda":
         return short_card_name(torch.cuda.get_device_name(device))
-    if device.type == "mps":
-        return f"{processor_name()} graphics"
-    threads = torch.get_num_threads()
-    return f"{processor_name()} ({threads} thread{'' if threads == 1 else 's'})"
+    return f"{processor_name()} graphics" if device.type == "mps" else processor_name()
 
 
 def _remedy(wanted: str) -> str:

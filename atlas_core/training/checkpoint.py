@@ -18,6 +18,7 @@ from torch import Tensor
 
 from atlas_core import runs, soundness
 from atlas_core.config import Config
+from atlas_core.continuity import MadeOn
 from atlas_core.errors import CheckpointError, ConfigError
 from atlas_core.history import perplexity
 from atlas_core.model.gpt import AtlasLM
@@ -228,6 +229,12 @@ def config_of(state: dict[str, Any], path: Path) -> Config:
     except ConfigError as error:
         raise CheckpointError(f"The settings in {path} are not valid: {error.message}",
                               "It was written by another version of Atlas Studio.") from error
+
+
+def made_on(state: dict[str, Any]) -> MadeOn:
+    """Where a checkpoint was made; one of an older program does not say."""
+    said = state.get("made_on", {})
+    return MadeOn(**{name: said[name] for name in MadeOn.__dataclass_fields__ if name in said})
 
 
 def weights(model: AtlasLM) -> dict[str, Tensor]:

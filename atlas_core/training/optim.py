@@ -1,8 +1,7 @@
-"""The optimizers and their learning rate. Pure functions of the configuration; no loop."""
+"""The optimizers, as the settings wish them. No loop, no schedule."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,26 +12,6 @@ from torch.optim import Optimizer
 from atlas_core.config import Training
 from atlas_core.errors import ConfigError
 from atlas_core.training.lowmem import LeanAdamW
-
-
-def learning_rate(step: int, t: Training) -> float:
-    """The rate of step `step` (from 0): a linear rise, then the scheduler's fall to `min_lr_ratio` of the peak.
-
-    Cosine as in Loshchilov and Hutter 2017, without restarts. WSD (warm-up, stable, decay) as in MiniCPM (Hu et al.
-    2024), whose last `decay_fraction` of the steps after the warm-up falls as 1 - sqrt (Hägele et al. 2024).
-    """
-    if step < t.warmup_steps:
-        return t.learning_rate * (step + 1) / t.warmup_steps
-    if t.scheduler_type == "constant":
-        return t.learning_rate
-    done = min(1.0, (step - t.warmup_steps) / max(1, t.max_steps - t.warmup_steps))
-    if t.scheduler_type == "cosine":
-        left = 0.5 * (1 + math.cos(math.pi * done))
-    elif t.scheduler_type == "wsd":
-        left = 1 - math.sqrt(max(0.0, 1 - (1 - done) / t.decay_fraction))
-    else:
-        left = 1 - done
-    return t.learning_rate * (t.min_lr_ratio + (1 - t.min_lr_ratio) * left)
 
 
 def build_optimizers(named: Mapping[str, nn.Parameter], t: Training) -> list[Optimizer]:

@@ -18,9 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas_core import config as settings
+from atlas_core import __version__, continuity, history, runs
 from atlas_core import format as people
-from atlas_core import history, runs
 from atlas_core.agenda import Agenda
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control, Wish
@@ -43,11 +42,12 @@ from atlas_core.generation import generator
 from atlas_core.hardware import device as hardware
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.paths import discard
+from atlas_core.schedule import learning_rate
 from atlas_core.text.dataset import Dataset, Windows, check_context
 from atlas_core.training import checkpoint
 from atlas_core.training.chance import seed_of_step
 from atlas_core.training.cooling import rests_for
-from atlas_core.training.optim import build_optimizers, learning_rate, load_optimizers, set_learning_rate
+from atlas_core.training.optim import build_optimizers, load_optimizers, set_learning_rate
 from atlas_core.training.weights import Weights
 
 
@@ -68,6 +68,7 @@ class Trainer:
         self.precision = hardware.choose_precision(t.precision, self.device)
         self.threads = hardware.use_threads(config.hardware.threads)
         hardware.use_fast_products(self.device)
+        self.made_on = continuity.MadeOn(hardware.name(self.device), self.threads, str(torch.__version__), __version__)
         self.train_windows = Windows(dataset.tokens("train"), context=context, stride=config.data.stride, seed=t.seed,
                                      vocabulary=dataset.meta.n_vocab)
         self.val_windows = validation_windows(dataset, "val", context) if "val" in dataset.meta.splits else None
@@ -80,6 +81,7 @@ class Trainer:
         self.model.attend(config.hardware.attention)
         if config.hardware.compile:
             self.model.compile_training()
+        self.changes: list[str] = []  # since the checkpoint, a sentence each
         saved = self._load(resume) if resume is not None else None
         self.weights = Weights(self.model, self.precision, masters=t.master_weights)
         self.optimizers = build_optimizers(self.weights.named(), t)
@@ -96,6 +98,8 @@ class Trainer:
     def events(self) -> Iterator[Event]:
         """Train until the last step or a wish to stop; the last event is `Finished`."""
         yield self._started()
+        for change in self.changes:
+            yield Notice(change)
         if self.config.hardware.compile:
             yield Notice("The network is compiled during the first step, which may take a minute or two.")
         if self.progress.step == 0:
@@ -327,12 +331,16 @@ class Trainer:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "scaler": self.scaler.state_dict(),
             "progress": dataclasses.asdict(self.progress),
+            "made_on": dataclasses.asdict(self.made_on),
         }
 
     def _load(self, path: Path) -> dict[str, Any]:
         """A checkpoint of this very run; its weights are in the model afterwards."""
         saved = checkpoint.load(path, verify=True)
-        _refuse_another_run(checkpoint.config_of(saved, path), self.config)
+        before = checkpoint.config_of(saved, path)
+        continuity.refuse_another_run(before, self.config)
+        self.changes = [*continuity.future(before, self.config, saved["progress"]["step"]),
+                        *continuity.digits(before, self.config, checkpoint.made_on(saved), self.made_on)]
         checkpoint.load_weights(self.model, saved["model"], path)
         return saved
 
@@ -403,26 +411,6 @@ def evaluate(model: AtlasLM, dataset: Dataset, windows: Windows, precision: torc
     yield EvalDone(step=0, epoch=0.0, val_loss=mean, val_perplexity=history.perplexity(mean),
                    val_bits_per_byte=mean / dataset.bytes_per_token(split) / math.log(2), tokens=count,
                    best=mean, improved=True)
-
-
-def _refuse_another_run(saved: Config, wished: Config) -> None:
-    """Raises `CheckpointError` naming every setting whose change would make another run of it."""
-    changed = [f"{key} ({saved.get(key)}, now {wished.get(key)})" for key in _identity()
-               if saved.get(key) != wished.get(key)]
-    if saved.tokens_per_step != wished.tokens_per_step and not changed:
-        changed = [f"the tokens of a step ({saved.tokens_per_step}, now {wished.tokens_per_step})"]
-    if changed:
-        raise CheckpointError(f"A run cannot go on with other values of {', '.join(changed)}.",
-                              "Leave them as they were, or start a fresh run.")
-    if saved.dataset_fingerprint != wished.dataset_fingerprint:
-        raise CheckpointError("The dataset is not the one this run has learned from.",
-                              "Choose the run's own dataset, or start a fresh run.")
-
-
-def _identity() -> list[str]:
-    """The settings that make a run what it is: its network, the order of its text, and what a checkpoint keeps."""
-    network = [key for key in settings.settings() if key.startswith("model.")]
-    return [*network, "data.stride", "training.seed", "training.optimizer_type", "training.master_weights"]
 
 
 @contextlib.contextmanager

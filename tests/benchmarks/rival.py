@@ -15,8 +15,9 @@ from transformers import logging as its_logging
 
 from atlas_core.config import Config
 from atlas_core.hardware.device import use_threads
+from atlas_core.schedule import learning_rate
 from atlas_core.text.dataset import Dataset, Windows
-from atlas_core.training.optim import learning_rate, set_learning_rate
+from atlas_core.training.optim import set_learning_rate
 
 
 class Rival:

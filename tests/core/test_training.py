@@ -33,8 +33,9 @@ from atlas_core.events import (
     StepDone,
 )
 from atlas_core.model.gpt import AtlasLM
+from atlas_core.schedule import learning_rate
 from atlas_core.training import checkpoint, records
-from atlas_core.training.optim import build_optimizers, learning_rate
+from atlas_core.training.optim import build_optimizers
 from tests import tiny
 
 
