@@ -38,35 +38,42 @@ def transformers(config: Config, dataset: Path) -> Step:
 
 
 def transformers_best(config: Config, dataset: Path) -> Step:
-    """The same with everything that helps on a processor and needs no compiler: bf16 autocast, fast fp32, no cache."""
+    """The same with everything that helps on a processor and needs no compiler.
+
+    Fast fp32 products, no cache, and bf16 autocast where the processor multiplies bf16.
+    """
     import torch
 
+    from tests.benchmarks.formats import multiplied
     from tests.benchmarks.rival import Rival
 
     torch.set_float32_matmul_precision("medium")
     return Rival(config, dataset, options={"use_cache": False},
-                 precision=lambda: torch.autocast("cpu", dtype=torch.bfloat16)).step
+                 precision=lambda: torch.autocast("cpu", torch.bfloat16, enabled="bf16" in multiplied())).step
 
 
 def product_fp32(config: Config, _dataset: Path) -> Step:
     """One large matrix product in fp32 as torch comes, in the shape that is fastest here."""
-    return _product(config, "float32")
+    return _product(config, "fp32")
 
 
-def product_bf16(config: Config, _dataset: Path) -> Step:
-    """The same in bf16: what no training step can surpass."""
-    return _product(config, "bfloat16")
+def product(config: Config, _dataset: Path) -> Step:
+    """The same in the fastest format this machine multiplies: what no training step can surpass."""
+    from tests.benchmarks.formats import multiplied
+
+    return _product(config, multiplied()[-1])
 
 
-def _product(config: Config, dtype: str) -> Step:
+def _product(config: Config, number_format: str) -> Step:
     import torch
 
     from atlas_core.hardware.device import use_threads
+    from tests.benchmarks.formats import DTYPES
 
     use_threads(config.hardware.threads)
 
     def candidate(M: int, K: int, N: int) -> Step:
-        a, b = (torch.randn(shape).to(getattr(torch, dtype)) for shape in ((M, K), (K, N)))
+        a, b = (torch.randn(shape).to(DTYPES[number_format]) for shape in ((M, K), (K, N)))
         out = a @ b  # kept: fresh memory would cost more than it should
         return lambda: torch.mm(a, b, out=out)
 
@@ -80,5 +87,5 @@ def _product(config: Config, dtype: str) -> Step:
 
 
 KINDS: dict[str, Callable[[Config, Path], Step]] = {
-    function.__name__: function for function in (atlas, transformers, transformers_best, product_fp32, product_bf16)
+    function.__name__: function for function in (atlas, transformers, transformers_best, product_fp32, product)
 }

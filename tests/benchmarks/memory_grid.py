@@ -18,6 +18,7 @@ from atlas_core.hardware import device as hardware
 from atlas_core.text.dataset import Dataset
 from tests.benchmarks import child, measure, sample
 from tests.benchmarks.contest import in_fresh_process
+from tests.benchmarks.formats import can_train
 from tests.benchmarks.section import Column, Effort, Row, Section
 
 CASES = 72
@@ -74,7 +75,7 @@ def _consistent(mixture: dict[str, Any]) -> dict[str, Any]:
 def rows(home: Path, effort: Effort) -> Iterator[Row]:
     """One row for each case; the process is measured for every sixth."""
     _, folder = sample.ready(home, Config().replace(FIXED))
-    for number, config in enumerate(effort.few(grid(), 8)):
+    for number, config in enumerate(effort.few([case for case in grid() if can_train(case)], 8)):
         yield row(config, folder, whole_process=number % PROCESS_EVERY == 0)
 
 

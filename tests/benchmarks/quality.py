@@ -17,6 +17,7 @@ from atlas_core import presets
 from atlas_core.config import Config
 from tests.benchmarks import learners, sample
 from tests.benchmarks.contest import own_process
+from tests.benchmarks.formats import can_train
 from tests.benchmarks.learners import Point
 from tests.benchmarks.section import Column, Effort, Row, Section
 from tests.benchmarks.throughput import EQUAL
@@ -92,9 +93,10 @@ def micro(own: Config) -> list[Learner]:
     ]
     lean = own.replace({"training.precision": "bf16", "training.optimizer_type": "adamw8bit",
                         "training.master_weights": False})
-    return [Learner(DEFAULTS, "atlas", own, 60 * MINUTES[1], stops_at_target=False), *others,
-            Learner(f"{own.model.family}, adamw8bit, no masters", "atlas", lean, LONGEST_S),
-            Learner("transformers, fp32", "transformers", own.replace(EQUAL), LONGEST_S)]
+    field = [Learner(DEFAULTS, "atlas", own, 60 * MINUTES[1], stops_at_target=False), *others,
+             Learner(f"{own.model.family}, adamw8bit, no masters", "atlas", lean, LONGEST_S),
+             Learner("transformers, fp32", "transformers", own.replace(EQUAL), LONGEST_S)]
+    return [learner for learner in field if can_train(learner.config)]
 
 
 def race(field: Sequence[Learner], dataset: Path) -> dict[str, list[Point]]:

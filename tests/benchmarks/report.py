@@ -16,6 +16,7 @@ from rich.table import Table
 from atlas_core.hardware.processor import processor_name, usable_cores
 from atlas_core.hardware.ram import total_and_available_bytes
 from atlas_core.paths import write_atomically
+from tests.benchmarks.formats import multiplied
 from tests.benchmarks.section import Column, Row, Section
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +30,7 @@ def machine() -> dict[str, Any]:
     return {
         "processor": processor_name(),
         "cores": usable_cores(),
+        "multiplies": multiplied(),
         "memory_bytes": total_and_available_bytes()[0],
         "libraries": {name: metadata.version(name) for name in LIBRARIES},
     }

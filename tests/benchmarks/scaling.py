@@ -38,14 +38,14 @@ def rows(home: Path, effort: Effort) -> Iterator[Row]:
     for key, values in effort.few(list(GROWING.items())):
         for value in effort.few(values, 2):
             config = base.replace({**MIDDLE, key: value})
-            results = contest(("atlas", "product_bf16"), config, dataset, shorter)
+            results = contest(("atlas", "product"), config, dataset, shorter)
             seconds = results["atlas"].seconds_per_step
             yield {
                 "setting": key,
                 "value": value,
                 "seconds_per_step": seconds,
                 "tokens_per_s": config.tokens_per_step / seconds,
-                "share_of_bf16": share(training_flops(config), results["atlas"], results["product_bf16"]),
+                "share": share(training_flops(config), results["atlas"], results["product"]),
                 "peak_process_bytes": results["atlas"].peak_process_bytes,
             }
 
@@ -55,6 +55,6 @@ SECTION = Section("scaling", "Cost as one setting grows (else 4 layers of 256, 8
     Column("value", "value", people.count),
     Column("seconds_per_step", "a step", lambda seconds: f"{1000 * seconds:.0f} ms"),
     Column("tokens_per_s", "tokens/s", people.count),
-    Column("share_of_bf16", "share of the bf16 ceiling", people.percent),
+    Column("share", "share of the matrix ceiling", people.percent),
     Column("peak_process_bytes", "peak memory", people.size),
 ), rows)

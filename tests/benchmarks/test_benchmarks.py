@@ -132,7 +132,7 @@ def test_a_case_compares_like_with_like(dataset: Path) -> None:
 
 
 def test_contestants_run_in_turn(dataset: Path) -> None:
-    kinds = ("atlas", "product_bf16")
+    kinds = ("atlas", "product")
     results = contest(kinds, plain(), dataset, Effort(rounds=2, seconds=0.01))
     assert list(results) == list(kinds)
     for result in results.values():

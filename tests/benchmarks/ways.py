@@ -12,12 +12,13 @@ from atlas_core.config import Config
 from atlas_core.model.attention import WAYS as KERNELS
 from atlas_core.training import calibration
 from atlas_core.training.calibration import Way
+from tests.benchmarks.formats import multiplied
 from tests.benchmarks.section import Column, Effort, Row, Section
 
 PLAIN = {"model.dropout": 0.0, "model.attention_dropout": 0.0}
 SHAPES: dict[str, dict[str, object]] = {
     "NANO": {}, "MICRO": {}, "TINY": {}, "SMALL": {"training.batch_size": 2, "model.max_seq_len": 512}}
-WAYS = [Way(*way) for way in product(("fp32", "bf16"), KERNELS)]
+WAYS = [Way(*way) for way in product(multiplied(), KERNELS)]
 
 
 def rows(home: Path, effort: Effort) -> Iterator[Row]:  # noqa: ARG001 - numbers without meaning do
