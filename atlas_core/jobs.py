@@ -57,6 +57,7 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
     from atlas_core.text.dataset import Dataset
     from atlas_core.training import checkpoint, records, trainer
     from atlas_core.training.calibration import calibrated
+    from atlas_core.training.plain_errors import plain_memory_errors
 
     _loaded.cache_clear()  # a model that was talked to makes room
     data = Dataset.open(dataset)
@@ -80,7 +81,7 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
                 yield calibration
             else:
                 settled = calibration
-        with trainer.plain_memory_errors():
+        with plain_memory_errors():
             session = trainer.Trainer(settled, data, run, control, resume=resume)
         trainer.lay_out(run, settled, data, resume=resume is not None)
         if moved := checkpoint.set_aside_after(run, session.progress.step):
@@ -93,11 +94,12 @@ def find_learning_rate(config: Config, dataset: Path, control: Control, *, steps
     """A short training at rising rates that is thrown away. Yields `RatePoint`s and a `RateFound`; writes nothing."""
     from atlas_core.text.dataset import Dataset
     from atlas_core.training import trainer
+    from atlas_core.training.plain_errors import plain_memory_errors
     from atlas_core.training.range_test import range_test
 
     _loaded.cache_clear()  # a model that was talked to makes room
     data = Dataset.open(dataset)
-    with trainer.plain_memory_errors():
+    with plain_memory_errors():
         yield from range_test(trainer.settle(config, data), data, control, low=low, high=high, steps=steps)
     yield Finished("stopped" if control.stopping else "done")
 
@@ -130,7 +132,7 @@ def evaluate(checkpoint: Path, dataset: Path, control: Control, *, split: str = 
 
     from atlas_core.hardware.device import choose_device, choose_precision
     from atlas_core.text.dataset import Dataset
-    from atlas_core.training import trainer
+    from atlas_core.training import validation
     from atlas_core.training.checkpoint import load_model
     from atlas_core.training.weights import WORKING_TYPES
 
@@ -141,9 +143,9 @@ def evaluate(checkpoint: Path, dataset: Path, control: Control, *, split: str = 
                         f"Prepare the text again with --tokenizer {loaded.path.parent.parent}.")
     precision = choose_precision("auto", loaded.model.device)
     model = loaded.model.to(WORKING_TYPES.get(precision, torch.float32))
-    windows = trainer.validation_windows(data, split, loaded.config.model.max_seq_len)
-    for event in trainer.evaluate(model, data, windows, trainer.autocast(model.device, precision), split=split,
-                                  batch_size=loaded.config.training.batch_size, batches=windows.count):
+    windows = validation.validation_windows(data, split, loaded.config.model.max_seq_len)
+    for event in validation.evaluate(model, data, windows, validation.autocast(model.device, precision), split=split,
+                                     batch_size=loaded.config.training.batch_size, batches=windows.count):
         if control.stopping:
             break
         yield replace(event, step=loaded.step) if isinstance(event, EvalDone) else event

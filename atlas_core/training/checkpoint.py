@@ -48,6 +48,19 @@ class Progress:
     gained_val_loss: float = float("inf")
     stale_validations: int = 0
 
+    def stepped(self, loss: float, seconds: float) -> None:
+        """Take in a step that moved the weights."""
+        self.step += 1
+        self.loss = loss
+        self.epoch_loss += loss
+        self.epoch_steps += 1
+        self.passed(seconds)
+
+    def passed(self, seconds: float) -> None:
+        """Count training time."""
+        self.seconds += seconds
+        self.epoch_seconds += seconds
+
     def validated(self, val_loss: float, *, min_gain: float) -> bool:
         """Take in a validation; returns whether it was the best so far.
 

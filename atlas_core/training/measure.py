@@ -29,7 +29,9 @@ from atlas_core.text.dataset import Dataset, Meta, Split
 from atlas_core.text.tokenizer import SMALLEST_BPE, AtlasTokenizer
 from atlas_core.training import trainer
 from atlas_core.training.calibration import calibrated
+from atlas_core.training.plain_errors import plain_memory_errors
 from atlas_core.training.trainer import Trainer
+from atlas_core.training.validation import autocast, evaluate
 
 WARM_UP_STEPS = 2  # the first ones also allocate, and plan their kernels
 FEWEST_STEPS, ENOUGH_SECONDS = 3, 8.0
@@ -46,7 +48,7 @@ def measure(config: Config, dataset: Dataset | None) -> Iterator[Progress | Spee
     text = dataset or RandomText(config)
     config = yield from _calibrated(trainer.settle(config, text))
     batches = config.training.gradient_accumulation_steps
-    with trainer.plain_memory_errors():
+    with plain_memory_errors():
         if batches <= MOST_ACCUMULATED:
             session = _session(config, text, batches)
             times, power_w = yield from _steps(session)
@@ -120,9 +122,8 @@ def _validation_batch_s(session: Trainer) -> float:
 
     def once() -> float:
         started = time.perf_counter()
-        list(trainer.evaluate(session.model, session.dataset, windows,
-                              trainer.autocast(session.device, session.precision),
-                              batch_size=session.config.training.batch_size, batches=1))
+        list(evaluate(session.model, session.dataset, windows, autocast(session.device, session.precision),
+                      batch_size=session.config.training.batch_size, batches=1))
         return time.perf_counter() - started
 
     return min(once(), once())  # the first one also allocates

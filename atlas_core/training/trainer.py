@@ -23,7 +23,7 @@ from atlas_core import format as people
 from atlas_core.agenda import Agenda
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control, Wish
-from atlas_core.errors import AtlasError, CheckpointError, DataError, DeviceError, NumericsError
+from atlas_core.errors import AtlasError, CheckpointError, DataError, NumericsError
 from atlas_core.events import (
     CheckpointSaved,
     EpochDone,
@@ -32,7 +32,6 @@ from atlas_core.events import (
     Finished,
     Generated,
     Notice,
-    Progress,
     RunStarted,
     SampleDrawn,
     StateChanged,
@@ -48,6 +47,8 @@ from atlas_core.training import checkpoint
 from atlas_core.training.chance import seed_of_step
 from atlas_core.training.cooling import rests_for
 from atlas_core.training.optim import build_optimizers, load_optimizers, set_learning_rate
+from atlas_core.training.plain_errors import plain_compile_errors, plain_memory_errors
+from atlas_core.training.validation import autocast, evaluate, validation_windows
 from atlas_core.training.weights import Weights
 
 
@@ -168,12 +169,15 @@ class Trainer:
 
     def step(self) -> StepDone:
         """One optimizer step over `gradient_accumulation_steps` batches."""
-        t, progress = self.config.training, self.progress
         started = time.perf_counter()
+        loss = self._gradients()
+        return self._update(loss, started)
+
+    def _gradients(self) -> float:
+        """Add up the gradients of the step's batches; returns their mean loss."""
+        t, progress = self.config.training, self.progress
         torch.manual_seed(seed_of_step(t.seed, progress.step))  # the dropout masks of this step, whatever came before
         self.model.train()
-        rate = self.rate(progress.step)
-        set_learning_rate(self.optimizers, rate)
         total = torch.zeros((), device=self.device)
         first = progress.step * t.batch_size * t.gradient_accumulation_steps
         for batch in range(t.gradient_accumulation_steps):
@@ -182,11 +186,17 @@ class Trainer:
                 loss = self.model.loss(tokens, targets, share=1 / t.gradient_accumulation_steps)
             self.scaler.scale(loss).backward()
             total += loss.detach()
+        return float(total)  # waits for the device
+
+    def _update(self, loss: float, started: float) -> StepDone:
+        """Move the weights along the gradients. The step's clock began at `started`."""
+        progress = self.progress
+        rate = self.rate(progress.step)
+        set_learning_rate(self.optimizers, rate)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
-        norm = self.weights.clip(t.max_grad_norm)
-        loss_value = float(total)  # waits for the device, as the norm did
-        self._refuse_nonsense(loss_value, norm)
+        norm = self.weights.clip(self.config.training.max_grad_norm)
+        self._refuse_nonsense(loss, norm)
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
@@ -194,14 +204,9 @@ class Trainer:
         self.weights.zero_gradients()
 
         seconds = time.perf_counter() - started
-        progress.step += 1
-        progress.seconds += seconds
-        progress.loss = loss_value
-        progress.epoch_loss += loss_value
-        progress.epoch_steps += 1
-        progress.epoch_seconds += seconds
+        progress.stepped(loss, seconds)
         return StepDone(
-            step=progress.step, epoch=self._epoch(), loss=loss_value, learning_rate=rate, grad_norm=norm,
+            step=progress.step, epoch=self._epoch(), loss=loss, learning_rate=rate, grad_norm=norm,
             tokens_per_s=self.config.tokens_per_step / seconds,
             tokens_seen=progress.step * self.config.tokens_per_step, seconds=progress.seconds,
         )
@@ -210,8 +215,7 @@ class Trainer:
         """The step with the rest before it counted in: speed and time left are those of a clock on the wall."""
         if not rested_s:
             return step
-        self.progress.seconds += rested_s
-        self.progress.epoch_seconds += rested_s
+        self.progress.passed(rested_s)
         tokens = self.config.tokens_per_step
         return dataclasses.replace(step, seconds=self.progress.seconds,
                                    tokens_per_s=tokens / (tokens / step.tokens_per_s + rested_s))
@@ -377,68 +381,6 @@ class Trainer:
             "loss": progress.loss, "best_val_loss": progress.best_val_loss, "seconds": progress.seconds,
             "tokens_seen": progress.step * self.config.tokens_per_step,
         }
-
-
-def validation_windows(dataset: Dataset, split: str, context: int) -> Windows:
-    """Windows over all of `split`; a split shorter than the context gets shorter ones."""
-    tokens = dataset.tokens(split)
-    return Windows(tokens, context=min(context, len(tokens) - 1), vocabulary=dataset.meta.n_vocab)
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context for a model in fp32 whose products are to run in fp16; for other precisions it changes nothing."""
-    return torch.autocast(device.type, dtype=torch.float16, enabled=precision == "fp16")
-
-
-def evaluate(model: AtlasLM, dataset: Dataset, windows: Windows, precision: torch.autocast,
-             *, batch_size: int, batches: int, split: str = "val") -> Iterator[Progress | EvalDone]:
-    """Mean loss over at most `batches` batches of `windows`, in order, each token counted once.
-
-    Touches no random stream and leaves the model as it was. Bits per byte compares across tokenizers:
-    nats a token, times tokens a byte, over ln 2. The last event is `EvalDone`.
-    """
-    total, count = 0.0, 0
-    windows_taken = min(batches * batch_size, windows.count)
-    for done, (tokens, targets) in enumerate(windows.sequential(windows_taken, batch_size=batch_size), 1):
-        yield Progress(min(done * batch_size, windows_taken), windows_taken, "windows", "Validating")
-        was_training = model.training
-        model.eval()
-        with torch.inference_mode(), precision:
-            loss = model.loss(torch.from_numpy(tokens).to(model.device), torch.from_numpy(targets).to(model.device))
-        model.train(was_training)
-        total, count = total + float(loss) * tokens.size, count + tokens.size
-    mean = total / count
-    yield EvalDone(step=0, epoch=0.0, val_loss=mean, val_perplexity=history.perplexity(mean),
-                   val_bits_per_byte=mean / dataset.bytes_per_token(split) / math.log(2), tokens=count,
-                   best=mean, improved=True)
-
-
-@contextlib.contextmanager
-def plain_memory_errors() -> Iterator[None]:
-    """Tell that memory ran out in a sentence. torch says it in a `RuntimeError`, in one way for each device."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
-            raise
-        raise DeviceError("The memory is not enough for this model and batch.",
-                          "Let it be fitted (the button, or a smaller training.batch_size with more "
-                          "training.gradient_accumulation_steps), or choose a smaller preset.") from error
-
-
-@contextlib.contextmanager
-def plain_compile_errors(config: Config) -> Iterator[None]:
-    """Tell in a sentence that torch could not compile the network."""
-    if not config.hardware.compile:
-        yield
-        return
-    from torch._dynamo.exc import TorchDynamoException  # a second to import
-
-    try:
-        yield
-    except TorchDynamoException as error:
-        raise DeviceError("torch cannot compile the network on this machine.",
-                          "Set hardware.compile to false, or install a C++ compiler.") from error
 
 
 def settle(config: Config, dataset: Dataset) -> Config:

@@ -720,7 +720,7 @@ def test_muon_learns_and_resumes_exactly(dataset: Path, tmp_path: Path) -> None:
 
 def test_evaluation_counts_every_token_once_and_leaves_the_model_training(dataset: Path) -> None:
     from atlas_core.text.dataset import Dataset, Windows
-    from atlas_core.training.trainer import autocast, evaluate
+    from atlas_core.training.validation import autocast, evaluate
 
     data = Dataset.open(dataset)
     model = AtlasLM(dataclasses.replace(tiny.config().model, vocab_size=data.tokenizer.n_vocab)).train()
