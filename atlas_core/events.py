@@ -111,6 +111,41 @@ class StepDone(Event):
 
 
 @dataclass(frozen=True)
+class StepSkipped(Event):
+    """A step whose loss or gradient was no number: its text is passed over, the weights stay. `reason` says it."""
+
+    event: ClassVar[str] = "skipped"
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class RolledBack(Event):
+    """Training came apart at `step` and goes on from the good state of `to_step`, past the text that led there.
+
+    Its learning rates are those of the schedule times `learning_rate_factor` from now on. `reason` is a sentence.
+    """
+
+    event: ClassVar[str] = "rolled_back"
+    step: int
+    to_step: int
+    learning_rate_factor: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Healed(Event):
+    """Memory ran out after `step`: these settings take its place, with as many tokens a step. `message` says it."""
+
+    event: ClassVar[str] = "healed"
+    step: int
+    batch_size: int
+    gradient_accumulation_steps: int
+    gradient_checkpointing: bool
+    message: str
+
+
+@dataclass(frozen=True)
 class Cooling(Event):
     """How cool mode stands. `idle` is the share of about the last minute that was spent idle.
 

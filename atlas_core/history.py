@@ -6,11 +6,12 @@ import csv
 import io
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from atlas_core.events import CheckpointSaved, EvalDone, Event, RunStarted, StepDone
+from atlas_core.events import CheckpointSaved, EvalDone, Event, RolledBack, RunStarted, StepDone, StepSkipped
 from atlas_core.pace import Pace
 from atlas_core.paths import write_atomically
 
@@ -32,6 +33,8 @@ class History:
         self.val_perplexities: list[float] = []
         self.checkpoint_steps: list[int] = []
         self.resumed_steps: list[int] = []
+        self.skipped_steps: list[int] = []
+        self.rolled_back_steps: list[int] = []  # where the run went on from
         self.pace = Pace()
 
     @property
@@ -44,7 +47,7 @@ class History:
 
     def add(self, event: Event | dict[str, Any]) -> None:
         """Take in an event or a line of `metrics.jsonl`; other kinds are passed over."""
-        if isinstance(event, (StepDone, EvalDone, CheckpointSaved, RunStarted)):
+        if isinstance(event, (StepDone, StepSkipped, EvalDone, CheckpointSaved, RunStarted, RolledBack)):
             event = event.to_dict()
         if not isinstance(event, dict):
             return
@@ -55,6 +58,10 @@ class History:
             self.eval_steps.append(event["step"])
             self.val_losses.append(_number(event["val_loss"]))
             self.val_perplexities.append(perplexity(_number(event["val_loss"])))
+        elif kind == "skipped":
+            self.skipped_steps.append(event["step"])
+        elif kind == "rolled_back":
+            self._go_back(event["to_step"])
         elif kind == "checkpoint":
             self.checkpoint_steps.append(event["step"])
         elif kind == "run":
@@ -73,6 +80,19 @@ class History:
         self.seconds.append(_number(event["seconds"]))
         self.tokens_seen.append(event["tokens_seen"])
         self.pace.add(self.steps[-1], self.seconds[-1])
+
+    def _go_back(self, step: int) -> None:
+        """Forget what came after `step`; that the run came back to it is kept."""
+        taken = bisect_right(self.steps, step)
+        for column in (self.steps, self.losses, self.perplexities, self.learning_rates, self.tokens_per_s,
+                       self.grad_norms, self.seconds, self.tokens_seen):
+            del column[taken:]
+        validated = bisect_right(self.eval_steps, step)
+        for column in (self.eval_steps, self.val_losses, self.val_perplexities):
+            del column[validated:]
+        for marks in (self.checkpoint_steps, self.resumed_steps, self.skipped_steps, self.rolled_back_steps):
+            marks[:] = [mark for mark in marks if mark <= step]
+        self.rolled_back_steps.append(step)
 
     @staticmethod
     def read(path: Path) -> History:
@@ -103,8 +123,13 @@ def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def truncate(path: Path, step: int) -> None:
     """Forget what was recorded after `step`, so that a resumed run writes no step twice."""
     if path.exists():
-        kept = [line for line, record in records(path) if record.get("step", 0) <= step]
+        kept = [line for line, record in records(path) if stands_at(record) <= step]
         write_atomically(path, "".join(line + "\n" for line in kept).encode())
+
+
+def stands_at(record: dict[str, Any]) -> int:
+    """The step to which a record belongs; a run that went back goes on from there."""
+    return int(record.get("to_step", record.get("step", 0)))
 
 
 def as_csv(history: History) -> str:

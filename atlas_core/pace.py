@@ -18,7 +18,9 @@ class Pace:
     _marks: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=RECENT + 1))
 
     def add(self, step: int, seconds: float) -> None:
-        """`seconds` is the training time from step 0 to the end of `step`."""
+        """`seconds` is the training time from step 0 to the end of `step`. A run that goes back begins anew."""
+        if self._marks and step <= self._marks[-1][0]:
+            self._marks.clear()
         self._marks.append((step, seconds))
 
     def seconds_left(self, max_steps: int) -> float | None:

@@ -126,7 +126,7 @@ def open_run(folder: Path) -> Opened:
     info = runs.inspect(folder)
     history = History()
     for _, record in curves.records(folder / runs.METRICS_FILE):
-        if record.get("step", 0) <= info.step:
+        if curves.stands_at(record) <= info.step:
             history.add(record)
     history.checkpoint_steps = [checkpoint.step for checkpoint in info.checkpoints]
     samples = [SampleDrawn(record["step"], record["prompt"], record["text"], record["seed"])

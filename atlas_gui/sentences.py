@@ -15,10 +15,13 @@ from atlas_core.events import (
     EvalDone,
     Event,
     Finished,
+    Healed,
     Notice,
+    RolledBack,
     RunStarted,
     SampleDrawn,
     StateChanged,
+    StepSkipped,
 )
 from atlas_core.history import History
 from atlas_core.pace import RECENT
@@ -111,7 +114,9 @@ def _told(event: Event) -> str | None:
             text = f"step {format.count(event.step)}: wrote a sample"
         case StateChanged():
             text = f"{event.state} at step {format.count(event.step)}"
-        case Notice():
+        case StepSkipped() | RolledBack():
+            text = event.reason
+        case Notice() | Healed():
             text = event.message
         case Finished():
             text = event.message or ("done" if event.complete else "stopped and saved")
@@ -125,6 +130,8 @@ def news(event: Event) -> tuple[str, str] | None:
             return event.message or f"Training is done after {format.many(event.details['step'], 'step')}.", "good"
         case Notice(level="warning"):  # paused by heat, say
             return event.message, "warning"
+        case RolledBack():
+            return event.reason, "warning"
     return None
 
 

@@ -22,14 +22,17 @@ from atlas_core.events import (
     Exported,
     Finished,
     Generated,
+    Healed,
     Notice,
     Prepared,
     Progress,
     RateFound,
     RatePoint,
+    RolledBack,
     RunStarted,
     StateChanged,
     StepDone,
+    StepSkipped,
     TextPiece,
 )
 from atlas_core.fitting import Fitted
@@ -396,7 +399,7 @@ class Session(QObject):
             "hardware.threads": here.threads or self.settings.threads,
         })
 
-    def _on_training_event(self, event: Event | CameApart) -> None:
+    def _on_training_event(self, event: Event | CameApart) -> None:  # noqa: PLR0912 - a branch for each kind of event
         if isinstance(event, CameApart):
             self._apart = True
             return
@@ -420,6 +423,9 @@ class Session(QObject):
             self.refresh_runs()
         elif isinstance(event, Notice):
             self.noticed.emit(event.message, event.level)
+        elif isinstance(event, (StepSkipped, RolledBack, Healed)):
+            self._first_step = None  # the time that was lost says nothing of the speed
+            self.noticed.emit(event.message if isinstance(event, Healed) else event.reason, "warning")
         elif self._live_text and isinstance(event, TextPiece):
             self.text_piece.emit(event)
         elif self._live_text and isinstance(event, Generated):

@@ -15,13 +15,16 @@ from atlas_core.events import (
     Exported,
     Finished,
     Generated,
+    Healed,
     Prepared,
     Progress,
     RateFound,
     RatePoint,
+    RolledBack,
     RunStarted,
     StateChanged,
     StepDone,
+    StepSkipped,
 )
 from atlas_core.forecast import THROTTLED, Forecast
 from atlas_core.history import perplexity
@@ -48,6 +51,16 @@ def _(event: RunStarted) -> str:
     return (f"{begun}: {people.short_count(event.parameters)} parameters, {people.count(event.max_steps)} steps of "
             f"{people.count(event.tokens_per_step)} tokens, on {event.device} in {event.precision}, attention by "
             f"{'plain products' if event.attention == 'blocks' else 'the kernel'}. Run: {event.run}")
+
+
+@sentence.register
+def _(event: StepSkipped | RolledBack) -> str:
+    return event.reason
+
+
+@sentence.register
+def _(event: Healed) -> str:
+    return event.message
 
 
 @sentence.register

@@ -25,13 +25,16 @@ from atlas_core.events import (
     Event,
     Failed,
     Finished,
+    Healed,
     Notice,
     Progress,
     RateFound,
     RatePoint,
+    RolledBack,
     RunStarted,
     SampleDrawn,
     StepDone,
+    StepSkipped,
 )
 from atlas_core.pace import Pace
 
@@ -179,6 +182,8 @@ class Terminal(Show):
             self._sample(event)
         elif isinstance(event, Notice):
             self._line(event.message, style="yellow" if event.level == "warning" else "")
+        elif isinstance(event, (StepSkipped, RolledBack, Healed)):
+            self._line(sentences.sentence(event), style="yellow")
         elif isinstance(event, Estimate):
             self._estimate(event)
         elif isinstance(event, RatePoint):

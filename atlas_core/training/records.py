@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -27,17 +27,21 @@ from atlas_core.events import (
     EvalDone,
     Event,
     Finished,
+    Healed,
     Notice,
+    RolledBack,
     RunStarted,
     SampleDrawn,
     StateChanged,
     StepDone,
+    StepSkipped,
 )
 from atlas_core.pace import Pace
 from atlas_core.paths import cannot_write
 from atlas_core.text.dataset import Dataset
 
 LOG_SECONDS = 10.0  # a step line in the log at most this often
+CURVE = (StepDone, StepSkipped, EvalDone, RolledBack)
 
 
 class Record(Protocol):
@@ -58,7 +62,7 @@ def recorded(events: Iterator[Event], run: Path, config: Config, dataset: Datase
     with ExitStack() as opened:
         log = opened.enter_context(closing(TrainingLog(run, config, dataset)))
         records: list[Record] = [
-            opened.enter_context(closing(JsonLines(run / runs.METRICS_FILE, (StepDone, EvalDone)))),
+            opened.enter_context(closing(JsonLines(run / runs.METRICS_FILE, CURVE))),
             opened.enter_context(closing(JsonLines(run / runs.SAMPLES_FILE, (SampleDrawn,)))),
             log,
         ]
@@ -83,13 +87,23 @@ def _write_down(event: Event, records: list[Record], run: Path) -> None:
 
 
 class JsonLines:
-    """One JSON object a line, for events of the given kinds; each line is flushed."""
+    """One JSON object a line, for events of the given kinds; each line is flushed.
+
+    Where the run goes back, so does the file: no step stands twice.
+    """
 
     def __init__(self, path: Path, kinds: tuple[type[Event], ...]) -> None:
-        self._file: IO[str] = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed in close)
-        self._kinds = kinds
+        self._path, self._kinds = path, kinds
+        self._file = self._opened()
+
+    def _opened(self) -> IO[str]:
+        return open(self._path, "a", encoding="utf-8")
 
     def write(self, event: Event) -> None:
+        if isinstance(event, RolledBack):
+            self._file.close()
+            history.truncate(self._path, event.to_step)
+            self._file = self._opened()
         if isinstance(event, self._kinds):
             self._file.write(event.to_json() + "\n")
             self._file.flush()
@@ -133,7 +147,11 @@ class TrainingLog:
             self._cooling = f"  {cooling}" if cooling else ""
         elif isinstance(event, StateChanged):
             self.line(f"{event.state} at step {event.step}")
-        elif isinstance(event, Notice):
+        elif isinstance(event, StepSkipped):
+            self.line(f"SKIPPED: {event.reason}")
+        elif isinstance(event, RolledBack):
+            self.line(f"ROLLED BACK: {event.reason}")
+        elif isinstance(event, (Notice, Healed)):
             self.line(event.message)
         elif isinstance(event, Finished):
             self._summary(event)
@@ -198,9 +216,13 @@ class TensorBoard:
         except ImportError as error:
             raise AtlasError("logging.tensorboard is on, but TensorBoard is not installed.",
                              "Install it with: pip install tensorboard") from error
-        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1)
+        self._open: Callable[[int], Any] = lambda step: SummaryWriter(str(folder), purge_step=step + 1)
+        self._writer = self._open(step)
 
     def write(self, event: Event) -> None:
+        if isinstance(event, RolledBack):
+            self._writer.close()
+            self._writer = self._open(event.to_step)
         scalars: dict[str, float] = {}
         if isinstance(event, StepDone):
             scalars = {"train/loss": event.loss, "train/perplexity": history.perplexity(event.loss),

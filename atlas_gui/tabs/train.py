@@ -29,7 +29,7 @@ from PySide6.QtWidgets import (
 )
 
 from atlas_core import format
-from atlas_core.events import Event, SampleDrawn
+from atlas_core.events import Event, RolledBack, SampleDrawn
 from atlas_core.history import History
 from atlas_gui import theme
 from atlas_gui.widgets.growing_column import Array, GrowingColumn
@@ -87,6 +87,10 @@ class TrainTab(QWidget):
         """The history has grown by `event`; the curves follow with the next picture."""
         if isinstance(event, SampleDrawn):
             self.add_sample(event)
+        elif isinstance(event, RolledBack):
+            self._new_columns()  # the history has become shorter, and may be as long as before when it is drawn
+            self._samples[:] = [sample for sample in self._samples if sample.step <= event.to_step]
+            self._show_samples()
         self._changed = True
 
     def add_sample(self, sample: SampleDrawn) -> None:
@@ -282,7 +286,9 @@ class TrainTab(QWidget):
         column = {name: self._columns[name].follow(getattr(history, name)) for name in _COLUMNS}
         x = column[_COLUMN_OF[self._unit]]
         marks = {"checkpoints_x": self._places(history.checkpoint_steps, column["steps"], x),
-                 "resumed_x": self._places(history.resumed_steps, column["steps"], x)}
+                 "resumed_x": self._places(history.resumed_steps, column["steps"], x),
+                 "skipped_x": self._places(history.skipped_steps, column["steps"], x),
+                 "rolled_back_x": self._places(history.rolled_back_steps, column["steps"], x)}
         val_x = self._places(history.eval_steps, column["steps"], x)
         smooth = self._smooth_losses.follow(history.losses)
         self._loss.set_curves(Curves(x, column["losses"], smooth, val_x, column["val_losses"], **marks,

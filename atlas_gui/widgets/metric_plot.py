@@ -37,6 +37,8 @@ class Curves:
     val: Column = ()
     checkpoints_x: Column = ()
     resumed_x: Column = ()
+    skipped_x: Column = ()
+    rolled_back_x: Column = ()
     note: str = ""  # stands behind the values: "best 2.398 @ 1 200"
 
 
@@ -96,6 +98,8 @@ class MetricPlot(QFrame):
         self._val.setData(*_finite(curves.val_x, curves.val))
         self._checkpoints.setXVals(list(curves.checkpoints_x))
         self._resumed.setXVals(list(curves.resumed_x))
+        self._skipped.setXVals(list(curves.skipped_x))
+        self._rolled_back.setXVals(list(curves.rolled_back_x))
         empty = not len(curves.x) and not len(curves.val_x)
         self._hint.setVisible(empty)
         self._y_axis.setStyle(showValues=not empty)
@@ -189,7 +193,9 @@ class MetricPlot(QFrame):
         self._val = item.plot(symbol="o", symbolSize=5)
         self._checkpoints = pg.VTickGroup(yrange=[0.0, 0.03])
         self._resumed = pg.VTickGroup(yrange=[0.0, 1.0])
-        for marks in (self._checkpoints, self._resumed):
+        self._skipped = pg.VTickGroup(yrange=[0.94, 1.0])
+        self._rolled_back = pg.VTickGroup(yrange=[0.0, 1.0])
+        for marks in (self._checkpoints, self._resumed, self._skipped, self._rolled_back):
             item.addItem(marks, ignoreBounds=True)
         self._y_axis.setWidth(AXIS_WIDTH)
         if self._compact:
@@ -215,6 +221,8 @@ class MetricPlot(QFrame):
         self._val.setSymbolPen(None)
         self._checkpoints.setPen(_flat_pen(colors.good, 2))
         self._resumed.setPen(_flat_pen(colors.muted, 1, Qt.PenStyle.DotLine))
+        self._skipped.setPen(_flat_pen(colors.bad, 2))
+        self._rolled_back.setPen(_flat_pen(colors.bad, 1, Qt.PenStyle.DashLine))
         font = QFont(self.font())
         font.setPointSizeF(max(7.0, font.pointSizeF() - 2))
         for axis in (self._x_axis, self._y_axis):

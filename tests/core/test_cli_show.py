@@ -29,13 +29,16 @@ from atlas_core.events import (
     Failed,
     Finished,
     Generated,
+    Healed,
     Notice,
     Progress,
     RateFound,
     RatePoint,
+    RolledBack,
     RunStarted,
     SampleDrawn,
     StepDone,
+    StepSkipped,
 )
 
 RUN = RunStarted(Path("run"), "NANO", 1_300_000, "cpu", "fp32", "kernel", 2, 1500, 2048, 10**6)
@@ -44,6 +47,16 @@ EVAL = EvalDone(250, 0.5, 2.5, math.exp(2.5), 1.7, 1000, 2.4, False)
 
 def step(number: int, *, loss: float = 2.0, seconds: float | None = None) -> StepDone:
     return StepDone(number, 0.1, loss, 3e-3, 1.0, 12_345.0, number * 2048, number * 0.5 if seconds is None else seconds)
+
+
+@pytest.mark.parametrize("event", [
+    StepSkipped(7, "Step 7 was skipped."), RolledBack(9, 4, 0.5, "Went back to step 4."),
+    Healed(3, 2, 8, False, "Went on with half the batch.")])
+def test_what_a_run_mended_is_told_in_one_sentence(
+        event: StepSkipped | RolledBack | Healed, capsys: pytest.CaptureFixture[str]) -> None:
+    with Terminal() as show:
+        show(event)
+    assert capsys.readouterr().out == (event.message if isinstance(event, Healed) else event.reason) + "\n"
 
 
 def test_a_range_test_is_drawn_with_its_suggestion_under_the_curve(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas_core import history
-from atlas_core.events import EvalDone, StepDone
+from atlas_core.events import EvalDone, Event, RolledBack, StepDone, StepSkipped
 from atlas_core.history import History
 
 
@@ -25,7 +25,7 @@ def validation(number: int, loss: float) -> EvalDone:
                     tokens=8, best=loss, improved=True)
 
 
-def write(path: Path, *events: StepDone | EvalDone, tail: str = "") -> Path:
+def write(path: Path, *events: Event, tail: str = "") -> Path:
     path.write_text("".join(event.to_json() + "\n" for event in events) + tail)
     return path
 
@@ -49,6 +49,23 @@ def test_truncation_forgets_later_steps_and_the_torn_line(tmp_path: Path) -> Non
     history.truncate(path, 2)
     kept = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(k["event"], k["step"]) for k in kept] == [("step", 1), ("step", 2), ("eval", 2)]
+
+
+def test_a_run_that_goes_back_takes_its_curve_back_and_leaves_a_mark() -> None:
+    live = History()
+    for event in (step(1), step(2), validation(2, 2.0), StepSkipped(3, "No number."), step(4, 9.0), validation(4, 9.0),
+                  RolledBack(4, 2, 0.5, "Went back."), step(3, 1.9), StepSkipped(4, "No number.")):
+        live.add(event)
+    assert live.steps == [1, 2, 3] and live.losses == [2.0, 2.0, 1.9] and live.eval_steps == [2]
+    assert live.skipped_steps == [4] and live.rolled_back_steps == [2]
+
+
+def test_the_mark_of_going_back_lies_where_the_run_went_on(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.jsonl", step(1), step(2), RolledBack(40, 2, 0.5, "Went back."), step(3))
+    history.truncate(path, 2)
+    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["step", "step", "rolled_back"]
+    history.truncate(path, 1)
+    assert History.read(path).rolled_back_steps == []
 
 
 def test_a_missing_file_is_an_empty_history(tmp_path: Path) -> None:

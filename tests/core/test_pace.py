@@ -21,6 +21,13 @@ def test_nothing_is_said_of_a_run_before_two_steps_are_known() -> None:
     assert pace.seconds_left(10) is None
 
 
+def test_a_run_that_goes_back_is_timed_anew() -> None:
+    pace = Pace()
+    for step, seconds in ((9, 90.0), (10, 100.0), (5, 101.0), (6, 103.0)):
+        pace.add(step, seconds)
+    assert pace.seconds_left(10) == pytest.approx(8.0)
+
+
 def test_the_last_steps_decide() -> None:
     pace = Pace()
     for step in range(1, 1001):

@@ -13,7 +13,16 @@ from PySide6.QtWidgets import QApplication, QCheckBox, QComboBox, QLineEdit, QPl
 from pytestqt.qtbot import QtBot
 
 from atlas_core import format, history
-from atlas_core.events import CheckpointSaved, EvalDone, Event, RunStarted, SampleDrawn, StepDone
+from atlas_core.events import (
+    CheckpointSaved,
+    EvalDone,
+    Event,
+    RolledBack,
+    RunStarted,
+    SampleDrawn,
+    StepDone,
+    StepSkipped,
+)
 from atlas_core.history import History
 from atlas_gui import sentences, theme
 from atlas_gui.tabs.train import TrainTab, smoothing_amount
@@ -106,6 +115,19 @@ def test_events_leave_their_marks(tab: TrainTab, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: len(loss.curves.x) == 2)
     assert list(loss.curves.checkpoints_x) == [2]
     assert list(loss.curves.resumed_x) == [1]
+
+
+def test_a_run_that_goes_back_takes_its_curve_back_and_is_marked(tab: TrainTab, qtbot: QtBot) -> None:
+    shared = History()
+    tab.set_history(shared)
+    tell(tab, shared, *(step(number, 3.0) for number in range(1, 5)), StepSkipped(5, "No number."),
+         SampleDrawn(2, "", "kept", 1), SampleDrawn(4, "", "taken back", 1))
+    loss = plot(tab, "lossPlot")
+    qtbot.waitUntil(lambda: list(loss.curves.skipped_x) == [5])
+    tell(tab, shared, RolledBack(5, 2, 0.5, "Went back."), *(step(number, 1.0) for number in range(3, 6)))
+    qtbot.waitUntil(lambda: list(loss.curves.raw) == [3.0, 3.0, 1.0, 1.0, 1.0])
+    assert list(loss.curves.rolled_back_x) == [2] and list(loss.curves.skipped_x) == []
+    assert [sample.text for sample in tab.samples] == ["kept"]
 
 
 def test_the_slider_smooths_from_not_at_all_to_nearly_everything(tab: TrainTab, qtbot: QtBot) -> None:
