@@ -16,12 +16,11 @@ FEWEST_STEPS_BETWEEN_SAVES = 25
 
 
 class Agenda:
-    """Asked once after every step. The trainer sets `saved_step` and `epoch_step` when it has saved."""
+    """Asked once after every step. The trainer sets `saved_step` when it has saved."""
 
     def __init__(self, config: Config, *, first_step: int) -> None:
         self.config = config
         self.saved_step = first_step  # before the first step there is nothing to keep
-        self.epoch_step = first_step
         self._first_step = first_step
         self._first_seconds: float | None = None
 
@@ -33,10 +32,6 @@ class Agenda:
 
     def samples(self, step: int) -> bool:
         return self._due(self.config.sampling.interval, step)
-
-    def epoch_counts(self, step: int) -> bool:
-        """Whether the end of an epoch deserves a checkpoint: a tiny text ends one at almost every step."""
-        return step - self.epoch_step >= FEWEST_STEPS_BETWEEN_SAVES
 
     def saves(self, step: int, seconds: float) -> bool:
         """`seconds` is the training time up to this step."""
@@ -59,6 +54,15 @@ def save_interval(config: Config, seconds_per_step: float | None) -> int:
     by_time = int(wished.save_minutes * 60 / max(seconds_per_step, 1e-9))
     for_short_runs = max(config.training.max_steps // SAVES_PER_RUN, FEWEST_STEPS_BETWEEN_SAVES)
     return max(1, min(by_time, for_short_runs))
+
+
+def epochs_apart(config: Config, train_windows: int) -> int:
+    """Every how many epochs the end of one is validated and kept: a tiny text ends one at almost every step.
+
+    A function of the settings and the text alone, so a run that goes on validates where it would have.
+    """
+    t = config.training
+    return math.ceil(FEWEST_STEPS_BETWEEN_SAVES * t.batch_size * t.gradient_accumulation_steps / train_windows)
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,5 @@ def _times(interval: int, steps: int) -> int:
 def _counted_epochs(config: Config, train_windows: int) -> int:
     """Ends of epochs that are far enough apart to count."""
     t = config.training
-    steps_per_epoch = train_windows / (t.batch_size * t.gradient_accumulation_steps)
-    gap = max(FEWEST_STEPS_BETWEEN_SAVES, math.ceil(FEWEST_STEPS_BETWEEN_SAVES / steps_per_epoch) * steps_per_epoch)
-    return int(t.max_steps / gap)
+    windows = t.max_steps * t.batch_size * t.gradient_accumulation_steps
+    return windows // (train_windows * epochs_apart(config, train_windows))

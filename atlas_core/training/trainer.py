@@ -20,7 +20,7 @@ from torch import Tensor
 
 from atlas_core import __version__, continuity, history, runs
 from atlas_core import format as people
-from atlas_core.agenda import Agenda
+from atlas_core.agenda import Agenda, epochs_apart
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control, Wish
 from atlas_core.errors import AtlasError, CheckpointError, DataError, NumericsError
@@ -93,6 +93,7 @@ class Trainer:
             self._go_on(saved)
         self.resumed_from = self.progress.step
         self.agenda = Agenda(config, first_step=self.progress.step)
+        self.epochs_apart = epochs_apart(config, self.train_windows.count)
 
     # ---- the loop -------------------------------------------------------------------------------
 
@@ -127,10 +128,9 @@ class Trainer:
             step = self._on_the_wall(self.step(), rested_s)
             if agenda.reports(progress.step):
                 yield step
-            ended = self._epoch_ended()
-            if ended:
+            if self._epochs_ended():
                 yield self._epoch_done()
-            epoch_counts = ended and agenda.epoch_counts(progress.step)
+            epoch_counts = self._epochs_ended(self.epochs_apart)
             if epoch_counts or agenda.evaluates(progress.step):
                 yield from self._evaluate()
             if epoch_counts:
@@ -247,10 +247,11 @@ class Trainer:
         t = self.config.training
         return self.train_windows.epoch(self.progress.step * t.batch_size * t.gradient_accumulation_steps)
 
-    def _epoch_ended(self) -> bool:
+    def _epochs_ended(self, count: int = 1) -> bool:
+        """Whether the step has ended an epoch whose number is a multiple of `count`."""
         per_step = self.config.training.batch_size * self.config.training.gradient_accumulation_steps
         before = self.train_windows.epoch((self.progress.step - 1) * per_step)
-        return math.floor(self._epoch()) > math.floor(before)
+        return math.floor(self._epoch() / count) > math.floor(before / count)
 
     def _epoch_done(self) -> EpochDone:
         progress = self.progress
@@ -316,8 +317,6 @@ class Trainer:
         checkpoint.prune(self.run, keep_steps=keep.keep_checkpoints, keep_epochs=keep.keep_epochs)
         if kind == "step":
             self.agenda.saved_step = self.progress.step
-        elif kind == "epoch":
-            self.agenda.epoch_step = self.progress.step
         return CheckpointSaved(path, kind, self.progress.step, size, time.perf_counter() - started)
 
     def _save_emergency(self) -> None:

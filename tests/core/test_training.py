@@ -352,7 +352,8 @@ def test_a_text_that_ends_an_epoch_at_every_step_does_not_fill_the_disk(tmp_path
     short = tiny.config(training__max_steps=60, training__batch_size=64, checkpointing__keep_epochs=100)
     events = train(tiny.make_dataset(tmp_path, short), tmp_path / "run", short)
     assert sum(isinstance(e, EpochDone) for e in events) > 30
-    assert [e.step for e in events if isinstance(e, CheckpointSaved) and e.kind == "epoch"] == [25, 50]
+    kept = [e.step for e in events if isinstance(e, CheckpointSaved) and e.kind == "epoch"]
+    assert len(kept) == 2 and all(25 <= after - before < 30 for before, after in itertools.pairwise([0, *kept]))
 
 
 def test_a_checkpoint_without_its_sidecar_does_not_count(dataset: Path, tmp_path: Path) -> None:
