@@ -238,7 +238,10 @@ class Generated(Event):
 
 @dataclass(frozen=True)
 class CheckpointSaved(Event):
-    """A checkpoint is safe on disk; `kind` is "step", "epoch", "best" or "emergency"."""
+    """A checkpoint is safe on disk; `kind` is "step", "epoch", "best" or "emergency".
+
+    `step` is the one it holds: training may be further by now. Writing took `seconds`, training waited `stall_s`.
+    """
 
     event: ClassVar[str] = "checkpoint"
     path: Path
@@ -246,6 +249,7 @@ class CheckpointSaved(Event):
     step: int
     bytes: int
     seconds: float
+    stall_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
     """
     from atlas_core.hardware.device import choose_device, imitates
     from atlas_core.text.dataset import Dataset
-    from atlas_core.training import checkpoint, records, trainer
+    from atlas_core.training import checkpoint, records, room, trainer
     from atlas_core.training.calibration import calibrated
     from atlas_core.training.plain_errors import plain_memory_errors
 
@@ -76,6 +76,8 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
             raise CheckpointError(f"{resume} holds no sound checkpoint.", "Start a fresh run.")
         resume = found.path
     with claimed(run), awake(settled.hardware.keep_awake):
+        if scarce := room.foreseen(run, settled):
+            yield scarce
         for calibration in calibrated(settled):
             if isinstance(calibration, Progress):
                 yield calibration
@@ -86,7 +88,7 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
         trainer.lay_out(run, settled, data, resume=resume is not None)
         if moved := checkpoint.set_aside_after(run, session.progress.step):
             yield Notice(f"{len(moved)} later checkpoints of this run were set aside in {moved[0].parent}.")
-        yield from records.recorded(session.events(), run, settled, data, step=session.progress.step)
+        yield from records.recorded(session, run, settled, data)
 
 
 def find_learning_rate(config: Config, dataset: Path, control: Control, *, steps: int = RATE_STEPS,

@@ -95,9 +95,9 @@ _SIDECAR_FIELDS = tuple(name for name in CheckpointInfo.__dataclass_fields__ if 
 
 
 def checkpoints(run: Path) -> list[CheckpointInfo]:
-    """The whole checkpoints of a run, oldest first."""
+    """The whole checkpoints of a run, oldest first: by their steps, for clocks may be turned back."""
     infos = [read_sidecar(path) for path in (run / CHECKPOINTS_FOLDER).glob("atlas_*.pt")]
-    return sorted((info for info in infos if info), key=lambda info: (info.step, info.saved_at))
+    return sorted((info for info in infos if info), key=lambda info: (info.step, info.path.name))
 
 
 def newest(run: Path) -> CheckpointInfo | None:

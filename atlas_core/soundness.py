@@ -46,11 +46,11 @@ def digest(file: IO[bytes]) -> str:
     return found.hexdigest()
 
 
-def _written(run: Path) -> list[tuple[tuple[int, float], Path]]:
-    """Every checkpoint that was once whole, by step and time; also one that has lost its end since."""
+def _written(run: Path) -> list[tuple[int, Path]]:
+    """Every checkpoint that was once whole, with its step; also one that has lost its end since."""
     found = []
     for path in (run / runs.CHECKPOINTS_FOLDER).glob("atlas_*.pt"):
         with suppress(OSError, ValueError, KeyError, TypeError):
             about = json.loads(runs.sidecar(path).read_text(encoding="utf-8"))
-            found.append(((int(about["step"]), float(about["saved_at"])), path))
+            found.append((int(about["step"]), path))
     return found

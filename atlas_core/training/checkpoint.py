@@ -6,12 +6,15 @@ Knows nothing of the loop. Files are written beside their place and renamed, and
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import os
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -19,7 +22,7 @@ from torch import Tensor
 from atlas_core import runs, soundness
 from atlas_core.config import Config
 from atlas_core.continuity import MadeOn
-from atlas_core.errors import CheckpointError, ConfigError
+from atlas_core.errors import AtlasError, CheckpointError, ConfigError
 from atlas_core.history import perplexity
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.paths import beside, cannot_write, discard, replace, sync_folder, write_atomically
@@ -87,6 +90,37 @@ class Loaded:
     path: Path
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A run between two steps: `state` has the keys of `KEYS`, the rest is for the sidecar."""
+
+    state: dict[str, Any]
+    epoch: float
+    learning_rate: float
+    parameters: int
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(**self.state["progress"])
+
+    @property
+    def step(self) -> int:
+        return self.progress.step
+
+    @property
+    def bytes(self) -> int:
+        """Of all its tensors."""
+        return sum(tensor.nbytes for tensor in _tensors(self.state))
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (dict, list, tuple)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(item)
+
+
 def file_name(kind: str, step: int, epoch: int) -> str:
     """The name of a checkpoint of `kind` "step", "epoch", "best" or "emergency"."""
     names = {
@@ -98,65 +132,109 @@ def file_name(kind: str, step: int, epoch: int) -> str:
     return names[kind]
 
 
-def save(path: Path, state: dict[str, Any], *, kind: str, epoch: float, learning_rate: float, parameters: int) -> int:
-    """Write `state` (the keys of `KEYS`) to `path`, then its sidecar; returns the bytes.
+def save(path: Path, moment: Moment, *, kind: str, before_counting: Callable[[], None] = lambda: None) -> int:
+    """Write `moment` to `path`, then its sidecar; returns the bytes.
 
-    A crash at any moment leaves either no new checkpoint or a whole one, and one that had this name before is
-    whole until then. Raises `AtlasError` if the disk refuses.
+    A crash at any moment leaves either no new checkpoint or a whole one, and one that had this name before is whole
+    until then. `before_counting` is called once the content is safe and before it counts. Raises `AtlasError` if the
+    disk refuses.
     """
-    progress = Progress(**state["progress"])
-    size, digest = _write(path, state)
+    progress = moment.progress
+    size, digest = _write(path, moment.state, before_counting)
     validated = kind in ("best", "epoch")
     loss = progress.val_loss if validated else progress.loss
     about = {
         "kind": kind,
         "step": progress.step,
-        "epoch": epoch,
+        "epoch": moment.epoch,
         "loss": _finite(progress.loss),
         "val_loss": _finite(progress.val_loss),
         "perplexity": _finite(perplexity(loss)),
-        "learning_rate": learning_rate,
+        "learning_rate": moment.learning_rate,
         "bytes": size,
         "sha256": digest,
         "saved_at": time.time(),
-        "max_steps": state["config"]["training"]["max_steps"],
+        "max_steps": moment.state["config"]["training"]["max_steps"],
         "stale_validations": progress.stale_validations,
-        "parameters": parameters,
+        "parameters": moment.parameters,
     }
-    write_atomically(runs.sidecar(path), json.dumps(about, indent=2).encode())
-    _remove(runs.stand_in(path))
+    try:
+        write_atomically(runs.sidecar(path), json.dumps(about, indent=2).encode())
+    except AtlasError:
+        discard(path)  # it will never count, and takes room
+        raise
+    remove(runs.stand_in(path))
     return size
 
 
-def _write(path: Path, state: dict[str, Any]) -> tuple[int, str]:
+def _write(path: Path, state: dict[str, Any], before_counting: Callable[[], None]) -> tuple[int, str]:
     temporary = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
-            torch.save(state, file)
+            digested = _Digested(file)
+            _save(state, digested)
             file.flush()
             os.fsync(file.fileno())
-        size, digest = temporary.stat().st_size, soundness.sha256(temporary)
+        before_counting()
         _step_aside(path)
         replace(temporary, path)
         sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+    except OSError as error:
         discard(temporary)
-        raise cannot_write(path, error if isinstance(error, OSError) else OSError()) from error
-    return size, digest
+        raise cannot_write(path, error) from error
+    except AtlasError:
+        discard(temporary)
+        raise
+    return digested.bytes, digested.sha256.hexdigest()
+
+
+def _save(state: dict[str, Any], digested: _Digested) -> None:
+    """`torch.save`, which reports a full disk as a `RuntimeError`: raise what the disk said instead."""
+    try:
+        torch.save(state, digested)  # type: ignore[arg-type]  # it asks for no more than to write and to flush
+    except RuntimeError as error:
+        raise (digested.error or OSError()) from error
+
+
+class _Digested:
+    """A file that takes the digest of the bytes on their way to it.
+
+    It protects more than reading them back, which would mostly read the system's memory of them, and would call good
+    whatever was damaged on the way there.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+        self.bytes = 0
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        try:
+            written = self._file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+        self.sha256.update(content)
+        self.bytes += written
+        return written
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def _step_aside(path: Path) -> None:
     """Free the name of a checkpoint. A whole one stays so under the name of its stand-in."""
     if runs.read_sidecar(path) is not None:
         before = runs.stand_in(path)
-        _remove(before)
+        remove(before)
         write_atomically(runs.sidecar(before), runs.sidecar(path).read_bytes())  # counts once the file has come
         replace(path, before)
     runs.sidecar(path).unlink(missing_ok=True)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """Delete a checkpoint, its sidecar first: without it the file does not count."""
     discard(runs.sidecar(path))
     discard(path)
@@ -168,7 +246,7 @@ def prune(run: Path, *, keep_steps: int, keep_epochs: int) -> list[Path]:
     for kind, keep in (("step", keep_steps), ("epoch", keep_epochs)):
         of_kind = [info.path for info in runs.checkpoints(run) if info.kind == kind]
         for path in of_kind[: max(0, len(of_kind) - keep)]:
-            _remove(path)
+            remove(path)
             removed.append(path)
     return removed
 
@@ -183,11 +261,17 @@ def set_aside_after(run: Path, step: int) -> list[Path]:
         if info.step > step:
             folder = info.path.parent / runs.SET_ASIDE_FOLDER
             folder.mkdir(exist_ok=True)
-            target = folder / f"{info.path.stem}-{int(info.saved_at)}.pt"
+            target = _free_name(folder, info.path)
             replace(runs.sidecar(info.path), runs.sidecar(target))  # first: without it the file does not count
             replace(info.path, target)
             moved.append(target)
     return moved
+
+
+def _free_name(folder: Path, path: Path) -> Path:
+    """A name that nothing in `folder` has yet, not even a sidecar that a crash left alone."""
+    names = (folder / f"{path.stem}-{number}.pt" for number in itertools.count(1))
+    return next(name for name in names if not name.exists() and not runs.sidecar(name).exists())
 
 
 def load(path: Path, *, verify: bool = False) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, nullcontext, suppress
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
 import torch
@@ -39,6 +39,10 @@ from atlas_core.events import (
 from atlas_core.pace import Pace
 from atlas_core.paths import cannot_write
 from atlas_core.text.dataset import Dataset
+from atlas_core.training.lines import Lines
+
+if TYPE_CHECKING:
+    from atlas_core.training.trainer import Trainer
 
 LOG_SECONDS = 10.0  # a step line in the log at most this often
 CURVE = (StepDone, StepSkipped, EvalDone, RolledBack)
@@ -49,86 +53,110 @@ class Record(Protocol):
 
     def write(self, event: Event) -> None: ...
 
-    def close(self) -> None: ...
 
+def recorded(session: Trainer, run: Path, config: Config, dataset: Dataset) -> Iterator[Event]:
+    """The events of a session, each written down before it is passed on; later lines than its first step are dropped.
 
-def recorded(events: Iterator[Event], run: Path, config: Config, dataset: Dataset, *, step: int) -> Iterator[Event]:
-    """`events`, each written down before it is passed on. `step` is where the run stands: later lines are dropped.
-
-    What is recorded is on disk before training goes on, so a checkpoint never knows more than the curve.
+    A checkpoint counts only after the lines before it are durable, so it never knows more than the curve.
     """
+    step = session.progress.step
     for name in (runs.METRICS_FILE, runs.SAMPLES_FILE):
         history.truncate(run / name, step if step else -1)
     with ExitStack() as opened:
-        log = opened.enter_context(closing(TrainingLog(run, config, dataset)))
+        files = {name: opened.enter_context(closing(Lines(run / name)))
+                 for name in (runs.METRICS_FILE, runs.SAMPLES_FILE, runs.LOG_FILE)}
+        log = TrainingLog(files[runs.LOG_FILE], config, dataset)
         records: list[Record] = [
-            opened.enter_context(closing(JsonLines(run / runs.METRICS_FILE, CURVE))),
-            opened.enter_context(closing(JsonLines(run / runs.SAMPLES_FILE, (SampleDrawn,)))),
+            JsonLines(files[runs.METRICS_FILE], CURVE),
+            JsonLines(files[runs.SAMPLES_FILE], (SampleDrawn,)),
             log,
         ]
         if config.logging.tensorboard:
             records.append(opened.enter_context(closing(TensorBoard(run / "tensorboard", step))))
+        session.saver.before_counting = lambda: _sync(files)
+        events = opened.enter_context(closing(session.events()))  # closed first, while there is where to write
+        disk = Disk(files.values())
         try:
             for event in events:
-                _write_down(event, records, run)
+                try:
+                    notices = [*_write_down(event, records), *disk.news()]
+                except OSError as error:  # too much waits for the disk: the session saves, if it can, and ends
+                    yield events.throw(cannot_write(run, error))
+                    continue
                 yield event
+                for notice in notices:
+                    log.write(notice)
+                    yield notice
         except Exception as error:
             with suppress(OSError):  # a full disk must not hide what went wrong first
                 log.line(f"FAILED: {type(error).__name__}: {error}")
             raise
 
 
-def _write_down(event: Event, records: list[Record], run: Path) -> None:
-    try:
-        for record in records:
+def _write_down(event: Event, records: list[Record]) -> Iterator[Notice]:
+    for record in list(records):
+        try:
             record.write(event)
-    except OSError as error:
-        raise cannot_write(run, error) from error
+        except OSError:
+            if not isinstance(record, TensorBoard):
+                raise
+            records.remove(record)
+            yield Notice("TensorBoard's files cannot be written and end here; the run's own curve goes on.", "warning")
+
+
+def _sync(files: dict[str, Lines]) -> None:
+    """Make the curve durable, or raise; and what else there is, if the disk allows."""
+    for name, lines in files.items():
+        with suppress(OSError, AtlasError) if name != runs.METRICS_FILE else nullcontext():
+            lines.sync()
+
+
+class Disk:
+    """Tells when it stops taking the lines of a run, and when it takes them again."""
+
+    def __init__(self, files: Iterable[Lines]) -> None:
+        self._files = files
+        self._full = False
+
+    def news(self) -> Iterator[Notice]:
+        full = any(lines.waiting_bytes for lines in self._files)
+        if full and not self._full:
+            yield Notice("The run's curve and log cannot be written now; what they miss is kept in memory. Free some "
+                         "space: they will be complete.", "warning")
+        elif self._full and not full:
+            yield Notice("The run's curve and log are complete again.")
+        self._full = full
 
 
 class JsonLines:
-    """One JSON object a line, for events of the given kinds; each line is flushed.
+    """One JSON object a line, for events of the given kinds.
 
     Where the run goes back, so does the file: no step stands twice.
     """
 
-    def __init__(self, path: Path, kinds: tuple[type[Event], ...]) -> None:
-        self._path, self._kinds = path, kinds
-        self._file = self._opened()
-
-    def _opened(self) -> IO[str]:
-        return open(self._path, "a", encoding="utf-8")
+    def __init__(self, lines: Lines, kinds: tuple[type[Event], ...]) -> None:
+        self._lines, self._kinds = lines, kinds
 
     def write(self, event: Event) -> None:
         if isinstance(event, RolledBack):
-            self._file.close()
-            history.truncate(self._path, event.to_step)
-            self._file = self._opened()
+            self._lines.cut_back(event.to_step)
         if isinstance(event, self._kinds):
-            self._file.write(event.to_json() + "\n")
-            self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
+            self._lines.add(event.to_json())
 
 
 class TrainingLog:
     """The story of the run in plain words, session after session."""
 
-    def __init__(self, run: Path, config: Config, dataset: Dataset) -> None:
-        self._file: IO[str] = open(run / runs.LOG_FILE, "a", encoding="utf-8")  # noqa: SIM115
+    def __init__(self, lines: Lines, config: Config, dataset: Dataset) -> None:
+        self._lines = lines
         self._config, self._dataset = config, dataset
         self._last_step_line = -LOG_SECONDS
         self._last_val_loss: float | None = None
         self._cooling = ""
         self._pace = Pace()
 
-    def close(self) -> None:
-        self._file.close()
-
     def line(self, text: str) -> None:
-        self._file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {people.plain(text)}\n")
-        self._file.flush()
+        self._lines.add(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {people.plain(text)}")
 
     def write(self, event: Event) -> None:
         if isinstance(event, RunStarted):
@@ -157,7 +185,7 @@ class TrainingLog:
             self._summary(event)
 
     def _session(self, event: RunStarted) -> None:
-        self._file.write("=" * 88 + "\n")
+        self._lines.add("=" * 88)
         self.line(f"SESSION {event.name}, Atlas Studio {__version__}")
         if event.resumed_from:
             self.line(f"RESUMED from step {event.resumed_from}")
@@ -237,7 +265,8 @@ class TensorBoard:
             self._writer.add_scalar(name, value, event.step)  # type: ignore[attr-defined]
 
     def close(self) -> None:
-        self._writer.close()
+        with suppress(OSError):  # a full disk; it was told
+            self._writer.close()
 
 
 def _memory_gib() -> float:

@@ -6,12 +6,11 @@ So a run that goes on from a checkpoint takes the very steps it would have taken
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,8 @@ from atlas_core import format as people
 from atlas_core.agenda import Agenda, epochs_apart
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control, Wish
-from atlas_core.errors import AtlasError, CheckpointError, DataError, NumericsError
+from atlas_core.errors import CheckpointError, DataError, NumericsError
 from atlas_core.events import (
-    CheckpointSaved,
     EpochDone,
     EvalDone,
     Event,
@@ -45,9 +43,11 @@ from atlas_core.schedule import learning_rate
 from atlas_core.text.dataset import Dataset, Windows, check_context
 from atlas_core.training import checkpoint
 from atlas_core.training.chance import seed_of_step
+from atlas_core.training.checkpoint import Moment
 from atlas_core.training.cooling import rests_for
 from atlas_core.training.optim import build_optimizers, load_optimizers, set_learning_rate
 from atlas_core.training.plain_errors import plain_compile_errors, plain_memory_errors
+from atlas_core.training.saver import Saver
 from atlas_core.training.validation import autocast, evaluate, validation_windows
 from atlas_core.training.weights import Weights
 
@@ -94,10 +94,12 @@ class Trainer:
         self.resumed_from = self.progress.step
         self.agenda = Agenda(config, first_step=self.progress.step)
         self.epochs_apart = epochs_apart(config, self.train_windows.count)
+        self.saver = Saver(run, config, safe_step=self.progress.step,
+                           lay_out=lambda: lay_out(run, config, dataset, resume=True))
 
     # ---- the loop -------------------------------------------------------------------------------
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event, None, None]:
         """Train until the last step or a wish to stop; the last event is `Finished`."""
         yield self._started()
         for change in self.changes:
@@ -110,17 +112,20 @@ class Trainer:
             with plain_memory_errors(), plain_compile_errors(self.config):
                 yield from self._loop()
         except Exception:
-            with contextlib.suppress(AtlasError):  # a full disk must not hide what went wrong first
-                self._save_emergency()
+            self._save_emergency()
+            yield from self._news()
             raise
-        if self.progress.step != self.agenda.saved_step:
-            yield self._save("step")
+        else:
+            yield from self._save_last()
+        finally:
+            self.saver.close()
         yield self._finished()
 
     def _loop(self) -> Iterator[Event]:
         agenda, progress = self.agenda, self.progress
         self.cooler.skip()
         while not self._complete() and not self._out_of_patience() and not self.control.stopping:
+            yield from self._news()
             rested_s = yield from self.cooler.rest(self.control)
             yield from self._wishes()
             if self.control.stopping:
@@ -134,11 +139,11 @@ class Trainer:
             if epoch_counts or agenda.evaluates(progress.step):
                 yield from self._evaluate()
             if epoch_counts:
-                yield self._save("epoch")
+                yield from self._save("epoch")
             if agenda.samples(progress.step):
                 yield from self._sample_prompts()
-            if agenda.saves(progress.step, progress.seconds):
-                yield self._save("step")
+            if agenda.saves(progress.step, progress.seconds) and not self.saver.busy:
+                yield from self._save("step")
 
     def _complete(self) -> bool:
         return self.progress.step >= self.config.training.max_steps
@@ -154,7 +159,8 @@ class Trainer:
                 told = True
                 yield StateChanged("paused", self.progress.step)
             if self.control.take_save():
-                yield self._save("step")
+                yield from self._save("step")
+            yield from self._news()
             while (wish := self.control.take_sample()) is not None:
                 yield from self._answer(wish)
             if not self.control.paused:
@@ -278,7 +284,7 @@ class Trainer:
         yield dataclasses.replace(result, step=progress.step, epoch=self._epoch(), best=progress.best_val_loss,
                                   improved=improved)
         if improved:
-            yield self._save("best")
+            yield from self._save("best")
 
     def _sample_prompts(self) -> Iterator[Event]:
         wished = self.config.sampling
@@ -304,26 +310,41 @@ class Trainer:
 
     # ---- saving and restoring -------------------------------------------------------------------
 
-    def _save(self, kind: str) -> CheckpointSaved:
-        started = time.perf_counter()
-        if not runs.is_run(self.run):  # deleted or moved meanwhile: what is saved must be a run that can go on
-            lay_out(self.run, self.config, self.dataset, resume=True)
-        path = self.run / runs.CHECKPOINTS_FOLDER / checkpoint.file_name(
-            kind, self.progress.step, math.floor(self._epoch()))
-        size = checkpoint.save(path, self._state(), kind=kind, epoch=self._epoch(),
-                               learning_rate=self.rate(max(0, self.progress.step - 1)),
-                               parameters=self.model.count_parameters())
-        keep = self.config.checkpointing
-        checkpoint.prune(self.run, keep_steps=keep.keep_checkpoints, keep_epochs=keep.keep_epochs)
+    def _save(self, kind: str, *, beside: bool = True) -> Iterator[Event]:
+        """Begin to write a checkpoint of this step; `CheckpointSaved` comes once it is safe."""
+        self.saver.save(kind, self._moment(), beside=beside)
         if kind == "step":
             self.agenda.saved_step = self.progress.step
-        return CheckpointSaved(path, kind, self.progress.step, size, time.perf_counter() - started)
+        yield from self._news()
+
+    def _news(self) -> Iterator[Event]:
+        """What has come of the checkpoints that were on their way."""
+        yield from self.saver.news()
+        if self.saver.lost_best:  # then the best is the one that there is, and what beats it will be kept
+            self.saver.lost_best = False
+            kept = runs.best(self.run)
+            self.progress.best_val_loss = math.inf if kept is None or kept.val_loss is None else kept.val_loss
+
+    def _save_last(self) -> Iterator[Event]:
+        """Leave with the last step on the disk. Raises `AtlasError` if it cannot be written."""
+        self.saver.wait()
+        yield from self._news()
+        if self.progress.step != self.saver.safe_step:
+            yield from self._save("step", beside=False)
+        if self.progress.step != self.saver.safe_step:
+            assert self.saver.failed is not None
+            raise self.saver.failed
 
     def _save_emergency(self) -> None:
         """On the way out with an error: keep the weights if they are still numbers."""
+        self.saver.wait()
         sound = all(bool(torch.isfinite(p).all()) for p in self.weights.masters)
-        if sound and self.progress.step != self.agenda.saved_step:
-            self._save("emergency")
+        if sound and self.progress.step != self.saver.safe_step:
+            self.saver.save("emergency", self._moment(), beside=False)
+
+    def _moment(self) -> Moment:
+        return Moment(self._state(), epoch=self._epoch(), learning_rate=self.rate(max(0, self.progress.step - 1)),
+                      parameters=self.model.count_parameters())
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -26,6 +26,7 @@ def test_checkpoints_come_about_as_often_as_wished_once_the_speed_is_known() -> 
     assert saved == list(range(301, 3001, 300)) or saved == list(range(300, 3001, 300))
 
 
+@pytest.mark.usefixtures("saved_in_place")  # else a save that falls due during another one comes later
 @pytest.mark.parametrize("changes", [
     {"training__max_steps": 63},
     {"training__max_steps": 190, "training__batch_size": 1, "training__gradient_accumulation_steps": 1,

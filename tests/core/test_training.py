@@ -55,6 +55,10 @@ def damage(checkpoint_file: Path) -> None:
     checkpoint_file.write_bytes(content)
 
 
+def moment_of(path: Path) -> checkpoint.Moment:
+    return checkpoint.Moment(checkpoint.load(path), epoch=1.0, learning_rate=0.1, parameters=1)
+
+
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
     return checkpoint.load(path)["model"]
 
@@ -200,6 +204,7 @@ def test_a_finished_run_can_be_extended(dataset: Path, tmp_path: Path) -> None:
     assert first + losses(train(dataset, tmp_path / "run", config, resume=runs.resolve(tmp_path / "run"))) == whole
 
 
+@pytest.mark.usefixtures("saved_in_place")
 def test_going_back_to_an_earlier_checkpoint_sets_the_later_ones_aside(dataset: Path, tmp_path: Path) -> None:
     whole = losses(train(dataset, tmp_path / "run"))
     earlier = tmp_path / "run" / runs.CHECKPOINTS_FOLDER / "atlas_step_8.pt"
@@ -258,6 +263,7 @@ def test_a_second_trainer_on_the_same_run_is_refused(dataset: Path, tmp_path: Pa
 # ---- checkpoints ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("saved_in_place")
 def test_only_the_last_checkpoints_are_kept_and_the_best_always(dataset: Path, tmp_path: Path) -> None:
     train(dataset, tmp_path / "run", tiny.config(training__max_steps=20, checkpointing__save_interval=2,
                                                  checkpointing__keep_checkpoints=2))
@@ -285,7 +291,7 @@ def test_a_save_that_fails_leaves_the_older_best_checkpoint_whole(
 
     monkeypatch.setattr(torch, "save", full_disk)
     with pytest.raises(AtlasError, match="No space left"):
-        checkpoint.save(best.path, checkpoint.load(best.path), kind="best", epoch=1.0, learning_rate=0.1, parameters=1)
+        checkpoint.save(best.path, moment_of(best.path), kind="best")
     assert runs.best(tmp_path / "run") == best
     assert not list(best.path.parent.glob(".*"))
 
@@ -300,7 +306,7 @@ def test_whenever_a_save_is_cut_off_a_best_checkpoint_is_whole(
     train(dataset, run)
     best = runs.best(run)
     assert best is not None
-    state = checkpoint.load(best.path)
+    moment = moment_of(best.path)
 
     def save(*, cut_at: int) -> None:
         """Save a best one; the `cut_at`-th change of a name in the folder does not happen any more."""
@@ -316,7 +322,7 @@ def test_whenever_a_save_is_cut_off_a_best_checkpoint_is_whole(
         with monkeypatch.context() as patch:
             patch.setattr(os, "replace", or_die(os.replace))
             patch.setattr(Path, "unlink", or_die(Path.unlink))
-            checkpoint.save(best.path, state, kind="best", epoch=1.0, learning_rate=0.1, parameters=1)
+            checkpoint.save(best.path, moment, kind="best")
 
     cuts = 0
     while True:

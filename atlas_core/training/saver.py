@@ -1,0 +1,183 @@
+"""Checkpoints written beside training: a snapshot between two steps, the rest on a thread of its own.
+
+Knows nothing of the loop. One snapshot is in flight at most, and whoever needs it on the disk waits for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from atlas_core import format as people
+from atlas_core import memory, runs
+from atlas_core.config import Config
+from atlas_core.errors import AtlasError
+from atlas_core.events import CheckpointSaved, Event, Notice
+from atlas_core.hardware.ram import total_and_available_bytes
+from atlas_core.paths import cannot_write
+from atlas_core.runs import CheckpointInfo
+from atlas_core.training import checkpoint, room
+from atlas_core.training.checkpoint import Moment
+
+SPARED_BYTES = 2**29  # of free memory that no snapshot takes
+NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+@dataclass
+class _Save:
+    """One checkpoint on its way. `stall_s` is what training has waited for it."""
+
+    written: Future[list[Event]]
+    stall_s: float = 0.0
+
+
+class Saver:
+    """Saves the moments of one run; all methods are for the thread that trains.
+
+    What becomes of a save is told by `news`, once it is safe on the disk or has failed. A failed one never raises:
+    training goes on, and the older checkpoints are as they were.
+    """
+
+    def __init__(self, run: Path, config: Config, *, safe_step: int, lay_out: Callable[[], None]) -> None:
+        """`lay_out` makes the run's folder anew, in case somebody deletes it. `safe_step` is where the run stands."""
+        self.run, self.config, self.lay_out = run, config, lay_out
+        self.safe_step = safe_step  # of the newest step checkpoint on the disk
+        self.failed: AtlasError | None = None  # why the last save did, unless one has succeeded since
+        self.lost_best = False  # whether the best weights so far could not be kept
+        self.before_counting: Callable[[], None] = _nothing  # makes durable what must not be behind a checkpoint
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="saving")
+        self._saves: deque[_Save] = deque()
+        self._snapshot: Moment | None = None
+        self._bytes = memory.checkpoint_bytes(config)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a save is in flight."""
+        return any(not save.written.done() for save in self._saves)
+
+    def save(self, kind: str, moment: Moment, *, beside: bool = True) -> None:
+        """Begin to write `moment`; waits first for an earlier one that is in flight.
+
+        It is written in its place, while training waits, unless `beside` and there is memory for a snapshot.
+        """
+        started = time.perf_counter()
+        if self._snapshot is None or not self.busy or self._snapshot.progress != moment.progress:
+            self.wait()
+            self._snapshot = None  # before the next is taken
+            self._snapshot = snapshot(moment) if beside else None
+        save = _Save(self._thread.submit(self._write, kind, self._snapshot or moment))
+        self._saves.append(save)
+        if self._snapshot is None:
+            self.wait()
+        save.stall_s = time.perf_counter() - started
+
+    def wait(self) -> None:
+        """Until nothing is in flight."""
+        wait([save.written for save in self._saves])
+
+    def news(self) -> Iterator[Event]:
+        """What has come of the saves since this was asked last. Does not wait."""
+        while self._saves and self._saves[0].written.done():
+            save = self._saves.popleft()
+            for event in save.written.result():
+                yield replace(event, stall_s=save.stall_s) if isinstance(event, CheckpointSaved) else event
+        if not self._saves:
+            self._snapshot = None
+
+    def close(self) -> None:
+        """Wait for what is in flight and end the thread."""
+        self._thread.shutdown()
+
+    # ---- on the saving thread -------------------------------------------------------------------
+
+    def _write(self, kind: str, moment: Moment) -> list[Event]:
+        started = time.perf_counter()
+        name = checkpoint.file_name(kind, moment.step, math.floor(moment.epoch))
+        path = self.run / runs.CHECKPOINTS_FOLDER / name
+        gone: list[CheckpointInfo] = []
+        try:
+            if not runs.is_run(self.run):  # deleted or moved meanwhile: what is saved must be a run that can go on
+                self.lay_out()
+            size = self._write_with_room(path, kind, moment, gone)
+        except (AtlasError, OSError) as error:
+            failure = cannot_write(path, error) if isinstance(error, OSError) else error
+            return [*_told(gone), self._not_written(kind, moment, failure)]
+        self._bytes = size
+        keep = self.config.checkpointing
+        checkpoint.prune(self.run, keep_steps=keep.keep_checkpoints, keep_epochs=keep.keep_epochs)
+        if kind == "step":
+            self.safe_step = moment.step
+        elif kind == "best":
+            self.lost_best = False
+        saved = CheckpointSaved(path, kind, moment.step, size, time.perf_counter() - started)
+        again = [Notice("Checkpoints can be written again.")] if self.failed else []
+        self.failed = None
+        return [*_told(gone), *again, saved]
+
+    def _write_with_room(self, path: Path, kind: str, moment: Moment, gone: list[CheckpointInfo]) -> int:
+        """Write, and delete old step checkpoints (which are added to `gone`) as long as that is for lack of space."""
+        gone += room.make(self.run, self._bytes)
+        spare: list[CheckpointInfo] | None = None
+        while True:
+            try:
+                return checkpoint.save(path, moment, kind=kind, before_counting=self.before_counting)
+            except AtlasError as error:
+                if spare is None and _is_full(error):  # by a quota, say, of which the free space tells nothing
+                    spare = room.expendable(self.run)
+                if not spare:
+                    raise
+                gone.append(spare.pop(0))
+                checkpoint.remove(gone[-1].path)
+
+    def _not_written(self, kind: str, moment: Moment, error: AtlasError) -> Notice:
+        good = runs.newest(self.run)
+        kept = f"The last good one is {good.path}." if good else "There is no earlier one."
+        self.failed = AtlasError(f"The checkpoint of step {people.count(moment.step)} could not be written. "
+                                 f"{error.message} {kept}", error.remedy)
+        self.lost_best = self.lost_best or kind == "best"
+        return Notice(f"{self.failed.message} Training goes on and tries again when the next one is due.", "warning")
+
+
+def snapshot(moment: Moment) -> Moment | None:
+    """`moment` as it is now, whatever training does to it later; None where the memory is not free for that."""
+    if moment.bytes > total_and_available_bytes()[1] - SPARED_BYTES:
+        return None
+    try:
+        return replace(moment, state=_copied(moment.state))
+    except (MemoryError, RuntimeError):  # torch says it so; nothing here computes
+        return None
+
+
+def _copied(value: Any) -> Any:
+    """Tensors in memory of their own, the processor's; anything else that may change copied too."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_copied, value))
+    return value
+
+
+def _is_full(error: AtlasError) -> bool:
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_SPACE
+
+
+def _told(gone: list[CheckpointInfo]) -> list[Event]:
+    if not gone:
+        return []
+    names, freed = ", ".join(info.path.name for info in gone), people.size(sum(info.bytes for info in gone))
+    return [Notice(f"The disk is full: the oldest step checkpoints made room ({names}; {freed}).", "warning")]
+
+
+def _nothing() -> None:
+    pass
