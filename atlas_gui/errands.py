@@ -6,7 +6,7 @@ Plain functions without Qt, most of them for a worker; what they bring back are 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,11 +134,15 @@ def open_run(folder: Path) -> Opened:
     return Opened(info, history, tuple(samples), _last_lines(folder / runs.LOG_FILE))
 
 
-def take_up(folder: Path, *, rate_factor: float = 1.0) -> TakenUp:
-    """What is needed to go on with a run, its learning rate times `rate_factor`. Raises `AtlasError`."""
+def take_up(folder: Path, *, rate_factor: float = 1.0, changes: Mapping[str, object] | None = None) -> TakenUp:
+    """What is needed to go on with a run, its learning rate times `rate_factor`, with `changes` of its settings.
+
+    Raises `AtlasError`.
+    """
     opened, config = open_run(folder), settings.load(folder / runs.CONFIG_FILE)
     rate = config.training.learning_rate * rate_factor
-    return TakenUp(opened, config.replace({"training.learning_rate": rate}), dataset_of(opened.info))
+    return TakenUp(opened, config.replace({"training.learning_rate": rate, **(changes or {})}),
+                   dataset_of(opened.info))
 
 
 def watched(events: Iterable[Event]) -> Iterator[Event | CameApart]:

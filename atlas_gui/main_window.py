@@ -43,6 +43,7 @@ from atlas_gui import sentences, theme
 from atlas_gui.dialogs import error as error_dialog
 from atlas_gui.dialogs import resume as resume_dialog
 from atlas_gui.dialogs.export import ExportDialog
+from atlas_gui.dialogs.extend import ExtendDialog
 from atlas_gui.dialogs.learning_rate import LearningRateDialog
 from atlas_gui.dialogs.resume import ResumeDialog
 from atlas_gui.dialogs.settings import SettingsDialog
@@ -197,6 +198,7 @@ class MainWindow(QMainWindow):
 
         # runs
         runs_tab.resume_requested.connect(self._on_resume_run_wished)
+        runs_tab.extend_requested.connect(self._on_extend_wished)
         runs_tab.play_requested.connect(self._on_play_wished)
         runs_tab.export_requested.connect(self._open_export)
         runs_tab.delete_requested.connect(session.delete_run)
@@ -254,9 +256,23 @@ class MainWindow(QMainWindow):
         else:
             self.session.unpause()
 
-    def _on_resume_run_wished(self, run: Path) -> None:
+    def _on_resume_run_wished(self, run: Path, changes: Mapping[str, object] | None = None) -> None:
         self.tabs.setCurrentWidget(self.train_tab)
-        self.session.resume_run(run)
+        self.session.resume_run(run, changes=changes)
+
+    def _on_extend_wished(self, run: Path) -> None:
+        try:
+            info, config = runs.inspect(run), configuration.load(run / runs.CONFIG_FILE)
+        except AtlasError as error:  # deleted or damaged since it was listed
+            self.show_error(error.message, error.remedy)
+            return
+        if info.state != "done":  # somebody goes on with it already
+            self.session.refresh_runs()
+            return
+        dialog = ExtendDialog(info, config, parent=self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.extend_requested.connect(lambda changes: self._on_resume_run_wished(run, changes))
+        dialog.open()
 
     def _on_state_changed(self, state: str) -> None:
         training = self.session.training

@@ -7,7 +7,7 @@ on the window's thread it only keeps the books.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
@@ -308,13 +308,17 @@ class Session(QObject):
         else:
             self._train_fresh(self.dataset)
 
-    def resume_run(self, folder: Path, *, rate_factor: float = 1.0) -> None:
-        """Go on with an interrupted run from its newest sound checkpoint, at its learning rate times `rate_factor`."""
+    def resume_run(self, folder: Path, *, rate_factor: float = 1.0,
+                   changes: Mapping[str, object] | None = None) -> None:
+        """Go on with a run from its newest sound checkpoint, at its learning rate times `rate_factor`.
+
+        `changes` of its settings, by their dotted keys, hold from now on: more steps for a finished one.
+        """
         if self.state != IDLE or self._crew.busy("open"):
             self.failed.emit("Another run is at work.", "Stop it first; it is saved and can be resumed later.", "")
             return
         self._set_state(STARTING)
-        self._crew.start("open", lambda: [errands.take_up(folder, rate_factor=rate_factor)],
+        self._crew.start("open", lambda: [errands.take_up(folder, rate_factor=rate_factor, changes=changes)],
                          on_event=self._on_taken_up, on_failed=self._on_take_up_failed)
 
     def open_run(self, folder: Path) -> None:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas_core import config as settings
+from atlas_core import continuity, jobs, paths, runs, soundness
 from atlas_core import format as people
-from atlas_core import jobs, paths, runs, soundness
 from atlas_core.cli import arguments, questions
 from atlas_core.config import Config
+from atlas_core.continuity import MadeOn
 from atlas_core.errors import CheckpointError
 from atlas_core.runs import CheckpointInfo
 
@@ -25,13 +26,17 @@ MODES = ("auto", "ask", "never")
 
 @dataclass(frozen=True)
 class Plan:
-    """A training to come. `dataset` is None for the sample text, `checkpoint` is None for a new run."""
+    """A training to come. `dataset` is None for the sample text, `checkpoint` is None for a new run.
+
+    `changes` says what was changed in the settings of a run that goes on; training says it too.
+    """
 
     config: Config
     dataset: Path | None
     run: Path
     checkpoint: Path | None = None
     notices: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 def plan(args: argparse.Namespace) -> Plan:
@@ -49,7 +54,8 @@ def plan(args: argparse.Namespace) -> Plan:
         return _warned(_begin(args), damaged)
     going_on = _warned(_go_on(args, found.path), damaged)
     if mode == "ask":
-        questions.tell(describe(found, going_on))
+        for sentence in (describe(found, going_on), *going_on.changes):
+            questions.tell(sentence)
         if not questions.yes_no("Resume it?"):
             return _begin(args)
     return going_on
@@ -124,7 +130,13 @@ def _go_on(args: argparse.Namespace, checkpoint: Path) -> Plan:
     else:
         run = _free(args.out) if args.out else paths.fresh_folder(paths.runs_dir(), config.name.lower())
     dataset = args.data or (Path(base.dataset) if base.dataset else None)
-    return Plan(config, dataset, run, checkpoint, notices=_moved(args, run) + _not_used(args, base))
+    return Plan(config, dataset, run, checkpoint, notices=_moved(args, run) + _not_used(args, base),
+                changes=_changed(base, config, info.step if info else 0))
+
+
+def _changed(base: Config, config: Config, step: int) -> tuple[str, ...]:
+    nothing_known = MadeOn()  # of this machine, before torch is loaded
+    return (*continuity.future(base, config, step), *continuity.digits(base, config, nothing_known, nothing_known))
 
 
 def settings_of(checkpoint: Path) -> Config:

@@ -33,6 +33,7 @@ class RunsTab(QWidget):
     """Shows runs as they are given, and emits wishes that carry a run's folder."""
 
     resume_requested = Signal(Path)
+    extend_requested = Signal(Path)
     play_requested = Signal(Path)
     export_requested = Signal(Path)
     delete_requested = Signal(Path)  # the person has already agreed
@@ -110,6 +111,7 @@ class RunsTab(QWidget):
     def _add_card(self, info: RunInfo) -> None:
         card = RunCard(info, self._losses.get(info.path, ()), training=info.path == self._active)
         card.resume_requested.connect(self.resume_requested)
+        card.extend_requested.connect(self.extend_requested)
         card.play_requested.connect(self.play_requested)
         card.export_requested.connect(self.export_requested)
         card.open_folder_requested.connect(self.open_folder_requested)

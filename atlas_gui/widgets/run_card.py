@@ -24,6 +24,7 @@ class RunCard(QFrame):
     """One row of the runs list. Every wish carries the run's folder."""
 
     resume_requested = Signal(Path)
+    extend_requested = Signal(Path)
     play_requested = Signal(Path)
     export_requested = Signal(Path)
     delete_requested = Signal(Path)
@@ -88,8 +89,7 @@ class RunCard(QFrame):
         saved = bool(self.info.checkpoints)
         grid = QGridLayout()
         grid.setSpacing(theme.spacing // 2)
-        grid.addWidget(self._button("Resume", "play", "Train on from the last checkpoint", self.resume_requested.emit,
-                                    enabled=self._state == "interrupted"), 0, 0)
+        grid.addWidget(self._go_on_button(), 0, 0)
         grid.addWidget(self._button("Play", "message-text-outline", "Talk to this model in the playground",
                                     self.play_requested.emit, enabled=saved), 0, 1)
         grid.addWidget(self._button("Export", "export-variant", "Write a file for llama.cpp, Ollama and LM Studio",
@@ -101,6 +101,12 @@ class RunCard(QFrame):
         small.addStretch(1)
         grid.addLayout(small, 1, 1)
         return grid
+
+    def _go_on_button(self) -> QPushButton:
+        if self._state == "done":
+            return self._button("Extend", "play", "Train on for more steps", self.extend_requested.emit, enabled=True)
+        return self._button("Resume", "play", "Train on from the last checkpoint", self.resume_requested.emit,
+                            enabled=self._state == "interrupted")
 
     def _button(self, text: str, icon: str, help: str, wish: Callable[[Path], None], *, enabled: bool) -> QPushButton:
         button = QPushButton(theme.icon(icon), text)

@@ -236,6 +236,17 @@ def test_asking_shows_where_the_run_stands_and_yes_resumes(atlas: Atlas, interru
     assert steps(events) == [7, 8, 9]
 
 
+def test_asking_names_what_was_changed(atlas: Atlas, interrupted_run: Path) -> None:
+    changes = ("training.weight_decay=0.3", "training.max_steps=12", "logging.log_interval=2")
+    events = atlas.events("train", "--out", interrupted_run, "--resume", "ask",
+                          *(word for change in changes for word in ("--set", change)), typed="y\n")
+    told = "Changed since the checkpoint: training.max_steps (9, now 12), training.weight_decay (0.01, now 0.3)."
+    question = atlas.err.partition("Resume it?")[0]
+    assert told in question and "the learning rate was" in question and "log_interval" not in question
+    notices = [event["message"] for event in events if event["event"] == "notice"]
+    assert any("training.weight_decay (0.01, now 0.3)" in notice for notice in notices)
+
+
 @pytest.mark.parametrize("argv", [("--resume", "never"), ("--resume", "ask")])
 def test_beginning_anew_never_touches_the_old_run(
     atlas: Atlas, dataset: Path, interrupted_run: Path, argv: tuple[str, ...],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import shutil
 import subprocess
@@ -12,11 +13,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QLabel, QMessageBox, QPushButton
 from pytestqt.qtbot import QtBot
 
+from atlas_core.config import Config
 from atlas_core.events import Exported, Progress, RateFound, RatePoint
 from atlas_core.runs import CheckpointInfo, RunInfo
 from atlas_gui import theme
 from atlas_gui.dialogs.error import NO_REMEDY, show_error
 from atlas_gui.dialogs.export import FILE_TYPES, ExportDialog, commands, forecast_bytes
+from atlas_gui.dialogs.extend import ExtendDialog
 from atlas_gui.dialogs.learning_rate import LearningRateDialog
 from atlas_gui.dialogs.resume import ResumeDialog
 from atlas_gui.dialogs.settings import SettingsDialog
@@ -85,6 +88,51 @@ def test_resume_dialog_says_how_far_the_run_came(qtbot: QtBot) -> None:
     for fact in ("first", "40 / 100", "2.500", "2.400", "12.2"):  # 12.2 is exp(2.5)
         assert fact in shown
     assert not dialog.run_combo.isVisible(), "one run leaves nothing to choose"
+
+
+# ---- extend
+
+
+def extend_dialog(qtbot: QtBot, *, stale_validations: int = 0, **training: object) -> ExtendDialog:
+    """About a run that stands at step 40."""
+    done = dataclasses.replace(checkpoint("step", 40), stale_validations=stale_validations)
+    info = dataclasses.replace(interrupted("tales"), state="done", checkpoints=(done,))
+    settings = {"max_steps": 40, "warmup_steps": 0, **training}
+    dialog = ExtendDialog(info, Config().replace({f"training.{key}": value for key, value in settings.items()}))
+    qtbot.addWidget(dialog)
+    dialog.open()
+    return dialog
+
+
+def test_enter_trains_as_many_steps_again(qtbot: QtBot) -> None:
+    dialog = extend_dialog(qtbot)
+    with qtbot.waitSignal(dialog.extend_requested) as asked:
+        qtbot.keyClick(dialog, Qt.Key.Key_Return)
+    assert asked.args == [{"training.max_steps": 80}]
+
+
+def test_what_more_steps_do_to_the_rate_is_said_as_they_are_chosen(qtbot: QtBot) -> None:
+    dialog = extend_dialog(qtbot)
+    assert "The cosine schedule is now that of 80" in dialog.explanation.text()
+    dialog.steps_spin.lineEdit().selectAll()
+    qtbot.keyClicks(dialog.steps_spin.lineEdit(), "60")
+    assert "will end at step 100" in dialog.explanation.text() and "that of 100" in dialog.explanation.text()
+    constant = extend_dialog(qtbot, scheduler_type="constant")
+    assert "of a run that was planned for 80" in constant.explanation.text()
+
+
+def test_a_run_that_ended_early_is_offered_the_rest_without_early_stopping(qtbot: QtBot) -> None:
+    dialog = extend_dialog(qtbot, max_steps=100, early_stopping_patience=3, stale_validations=3)
+    assert dialog.changes() == {"training.max_steps": 100, "training.early_stopping_patience": 0}
+    assert "ended early at step 40" in dialog.explanation.text()
+    assert "Early stopping is turned off" in dialog.explanation.text()
+
+
+def test_cancel_extends_nothing(qtbot: QtBot) -> None:
+    dialog = extend_dialog(qtbot)
+    with qtbot.assertNotEmitted(dialog.extend_requested):
+        qtbot.mouseClick(dialog.cancel_button, Qt.MouseButton.LeftButton)
+    assert not dialog.isVisible()
 
 
 # ---- export

@@ -68,18 +68,19 @@ def answer(qtbot: QtBot, tab: RunsTab, text: str) -> QMessageBox:
 
 @pytest.mark.parametrize(("what", "signal"), [
     ("Resume", "resume_requested"), ("Play", "play_requested"), ("Export", "export_requested"),
-    ("Openfolder", "open_folder_requested"),
+    ("Openfolder", "open_folder_requested"), ("Extend", "extend_requested"),
 ])
 def test_each_button_asks_for_its_run(tab: RunsTab, infos: list[RunInfo], qtbot: QtBot, what: str, signal: str) -> None:
+    run = infos[1 if what == "Extend" else 0]  # only a finished one can be made longer
     with qtbot.waitSignal(getattr(tab, signal)) as asked:
-        qtbot.mouseClick(button(tab, infos[0], what), Qt.MouseButton.LeftButton)
-    assert asked.args == [infos[0].path]
+        qtbot.mouseClick(button(tab, run, what), Qt.MouseButton.LeftButton)
+    assert asked.args == [run.path]
 
 
 def test_only_what_can_be_done_is_offered(tab: RunsTab, infos: list[RunInfo]) -> None:
-    wishes = ("Resume", "Play", "Export", "Delete")
-    offered = {info.name: {what for what in wishes if button(tab, info, what).isEnabled()} for info in infos}
-    assert offered == {"half": {"Resume", "Play", "Export", "Delete"}, "whole": {"Play", "Export", "Delete"},
+    offered = {info.name: {b.text() or b.toolTip() for b in tab.card(info.path).findChildren(QAbstractButton)
+                           if b.isEnabled()} - {"Open folder"} for info in infos}
+    assert offered == {"half": {"Resume", "Play", "Export", "Delete"}, "whole": {"Extend", "Play", "Export", "Delete"},
                        "bare": {"Delete"}}
 
 

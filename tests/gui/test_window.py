@@ -279,6 +279,23 @@ def test_an_interrupted_run_is_offered_at_the_next_start_and_goes_on(
     assert again.session.history.resumed_steps == [stopped_at]
 
 
+def test_a_finished_run_goes_on_for_as_many_steps_as_are_asked_for(tiny_window: MainWindow, qtbot: QtBot) -> None:
+    session, news = tiny_window.session, []
+    session.noticed.connect(lambda text, _level: news.append(text))
+    click(qtbot, tiny_window, "trainButton")
+    qtbot.waitUntil(lambda: session.run is not None and session.run.state == "done", timeout=JOB_MS)
+    tiny_window.tabs.setCurrentWidget(tiny_window.runs_tab)
+    qtbot.waitUntil(lambda: tiny_window.findChild(QPushButton, "runExtendButton") is not None, timeout=JOB_MS)
+    click(qtbot, tiny_window, "runExtendButton")
+    asked = dialog(qtbot, tiny_window, "extendDialog")
+    with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
+        click(qtbot, asked, "extendStartButton")
+    steps = 2 * TINY["training.max_steps"]
+    assert session.history.steps == list(range(1, steps + 1))
+    assert session.run is not None and (session.run.state, session.run.max_steps) == ("done", steps)
+    assert any(f"training.max_steps ({steps // 2}, now {steps})" in text for text in news)
+
+
 def test_closing_during_training_asks_saves_and_then_closes(tiny_window: MainWindow, qtbot: QtBot) -> None:
     tiny_window.model_tab.apply_changes({"training.max_steps": 100_000})
     click(qtbot, tiny_window, "trainButton")
