@@ -370,6 +370,7 @@ def test_a_checkpoint_of_an_older_program_goes_on_without_a_word(dataset: Path, 
     assert info is not None
     state = checkpoint.load(info.path)
     del state["made_on"]
-    checkpoint.save(info.path, checkpoint.Moment(state, info.epoch, info.learning_rate, info.parameters), kind=info.kind)
+    older = checkpoint.Moment(state, info.epoch, info.learning_rate, info.parameters)
+    checkpoint.save(info.path, older, kind=info.kind)
     session(story, of("as it comes"), dataset, stop_after(4))
     assert story.notices == []
