@@ -51,7 +51,10 @@ FREE = (
 
 @dataclass(frozen=True)
 class MadeOn:
-    """What a checkpoint's digits depend on beside its settings; empty where an older checkpoint does not say."""
+    """What a checkpoint's digits depend on beside its settings; empty where an older checkpoint does not say.
+
+    `threads` is 0 on a graphics card, whose digits do not depend on them.
+    """
 
     device: str = ""
     threads: int = 0
@@ -108,7 +111,7 @@ def digits(saved: Config, wished: Config, before: MadeOn, now: MadeOn) -> list[s
     changed = _changes(saved, wished, DIGITS)
     machine = [f"{name} ({old}, now {new})" for name, old, new in (
         ("device", before.device, now.device), ("threads", before.threads, now.threads),
-        ("torch", before.torch, now.torch), ("Atlas Studio", before.atlas, now.atlas)) if old and old != new]
+        ("torch", before.torch, now.torch), ("Atlas Studio", before.atlas, now.atlas)) if old and new and old != new]
     if not changed and not machine:
         return []
     only_threads = not changed and len(machine) == 1 and machine[0].startswith("threads")

@@ -69,7 +69,8 @@ class Trainer:
         self.precision = hardware.choose_precision(t.precision, self.device)
         self.threads = hardware.use_threads(config.hardware.threads)
         hardware.use_fast_products(self.device)
-        self.made_on = continuity.MadeOn(hardware.name(self.device), self.threads, str(torch.__version__), __version__)
+        self.made_on = continuity.MadeOn(hardware.name(self.device), self.threads if self.device.type == "cpu" else 0,
+                                         str(torch.__version__), __version__)
         self.train_windows = Windows(dataset.tokens("train"), context=context, stride=config.data.stride, seed=t.seed,
                                      vocabulary=dataset.meta.n_vocab)
         self.val_windows = validation_windows(dataset, "val", context) if "val" in dataset.meta.splits else None

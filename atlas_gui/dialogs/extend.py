@@ -83,7 +83,7 @@ class ExtendDialog(QDialog):
     def _tell(self) -> None:
         info, before = self._info, self._config.training
         after = self._config.replace(self.changes()).training
-        ended = "ended early" if self._early else "is finished"
+        ended = "ended early" if self._early else "finished"
         told = [f"It {ended} at step {people.count(info.step)}, and will end at step {people.count(after.max_steps)}.",
                 continuity.rates(before, after, info.step)]
         if self._early:

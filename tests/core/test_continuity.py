@@ -106,6 +106,7 @@ def test_another_machine_is_told_and_the_threads_of_before_are_named() -> None:
     for part in ("device (Ryzen, now EPYC)", "torch (2.12.0, now 2.13.0)", "Atlas Studio (0.0.9, now 0.1.0)"):
         assert part in told
     assert "would keep" not in told
+    assert "threads" not in continuity.digits(c, c, HERE, MadeOn("RTX 4070", 0, "2.13.0", "0.1.0"))[0]
     assert not continuity.digits(c, c, MadeOn(), HERE), "a checkpoint that does not say where it was made"
 
 
