@@ -218,6 +218,8 @@ class Hardware:
     keep_awake: bool = setting(True, "Keep the computer from falling asleep while it trains.")
     target_temperature: float = setting(0.0, "Cool mode: rests between steps keep what computes at this temperature; "
                                         "0 turns it off.", unit="°C", low=0.0, high=95.0)
+    power_limit: float = setting(0.0, "Cool mode: rests keep the mean power of what computes at this or below; 0 "
+                                 "turns it off.", unit="W", low=0.0, high=2000.0, advanced=True)
     quiet_hours: str = setting("", "Hours of the day, such as 22:00-07:00, in which cool mode keeps the quiet "
                                "temperature.", advanced=True)
     quiet_temperature: float = setting(55.0, "What cool mode keeps in the quiet hours.", unit="°C",

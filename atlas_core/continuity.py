@@ -45,7 +45,7 @@ FREE = (
     "checkpointing.keep_epochs", "logging.log_interval", "logging.tensorboard", "sampling.prompts",
     "sampling.interval", "sampling.max_new_tokens", "sampling.temperature", "sampling.top_k", "sampling.top_p",
     "sampling.seed", "sampling.stop", "sampling.stop_at_eos", "hardware.keep_awake", "hardware.target_temperature",
-    "hardware.quiet_hours", "hardware.quiet_temperature",
+    "hardware.power_limit", "hardware.quiet_hours", "hardware.quiet_temperature",
 )
 
 

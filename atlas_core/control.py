@@ -34,6 +34,7 @@ class Control:
         self._save = False
         self._samples: deque[Wish] = deque()
         self._stop_text = False
+        self.target_temperature: float | None = None  # °C; None: as the settings say
 
     def stop(self) -> None:
         """Finish the step at hand, save, and end with `Finished("stopped")`."""
@@ -64,6 +65,11 @@ class Control:
             self._samples.append(wish)
         self._wake.set()
         return wish
+
+    def keep_at(self, target_c: float) -> None:
+        """Keep another temperature than the settings say from now on; 0 lets the job run at full speed."""
+        self.target_temperature = target_c
+        self._wake.set()
 
     def stop_text(self) -> None:
         """End the text that a job of text is drawing."""

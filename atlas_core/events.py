@@ -149,8 +149,8 @@ class Healed(Event):
 class Cooling(Event):
     """How cool mode stands. `idle` is the share of about the last minute that was spent idle.
 
-    `state` is "ready" (cool enough: full speed), "holding" (rests keep the target), "hot" (work waits until it is
-    cooler) or "blind" (no sensible reading: a safe pace).
+    `state` is "ready" (cool enough: full speed), "holding" (rests keep the target), "saving" (rests keep the power),
+    "hot" (work waits until it is cooler) or "blind" (no sensible reading: a safe pace). A `limit_w` of 0 is none.
     """
 
     event: ClassVar[str] = "cooling"
@@ -158,6 +158,7 @@ class Cooling(Event):
     temperature_c: float | None
     target_c: float
     idle: float
+    limit_w: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -92,10 +92,11 @@ def percent(share: float) -> str:
     return f"{share * 100:.0f}{SPACE}%" if math.isfinite(share) else DASH
 
 
-def cooling(state: str, target_c: float, idle: float) -> str:
+def cooling(state: str, target_c: float, idle: float, limit_w: float = 0.0) -> str:
     """How cool mode stands: "cooling: 23 % idle, holding 65 °C"; empty while it need not do anything."""
     target = f"{target_c:.0f}{SPACE}°C"
     return {"holding": f"cooling: {percent(idle)} idle, holding {target}",
+            "saving": f"cooling: {percent(idle)} idle, holding {limit_w:.0f}{SPACE}W",
             "hot": f"paused by heat, until below {target}",
             "blind": f"no temperature: a safe pace, {percent(idle)} idle"}.get(state, "")
 

@@ -34,7 +34,7 @@ from PySide6.QtWidgets import (
 from atlas_core import config as configuration
 from atlas_core import format, history, jobs, paths, presets, runs
 from atlas_core.config import Config, Sampling
-from atlas_core.errors import AtlasError
+from atlas_core.errors import AtlasError, ConfigError
 from atlas_core.events import CheckpointSaved, Event, Exported, RunStarted
 from atlas_core.paths import write_atomically
 from atlas_core.runs import RunInfo
@@ -212,6 +212,7 @@ class MainWindow(QMainWindow):
         # the machine, news and mistakes
         session.hardware_read.connect(self.hardware_panel.show_news)
         self.hardware_panel.collapsed_changed.connect(self._on_hardware_collapsed)
+        self.hardware_panel.target_wished.connect(self._on_target_wished)
         session.noticed.connect(self._on_noticed)
         session.failed.connect(self.show_error)
         session.came_apart.connect(self._on_came_apart)
@@ -279,6 +280,7 @@ class MainWindow(QMainWindow):
         self._share = None
         self.data_tab.set_busy(state == PREPARING)
         self.model_tab.set_enabled(not training)
+        self.hardware_panel.set_target(self.session.target_temperature)
         self._show_command_line()
         self.train_tab.set_waiting(state != IDLE)
         self.train_tab.set_live(state in (TRAINING, PAUSING, PAUSED))
@@ -423,9 +425,20 @@ class MainWindow(QMainWindow):
 
     def _on_config_changed(self, config: Config) -> None:
         self.session.set_config(config)
+        self.hardware_panel.set_target(self.session.target_temperature)
         self.data_tab.set_config(config)
         self.data_tab.set_epochs(self.model_tab.epochs())
         self._show_command_line()
+
+    def _on_target_wished(self, celsius: float) -> None:
+        """For the run at work at once, and for those to come."""
+        try:
+            self.model_tab.apply_changes({"hardware.target_temperature": celsius})
+        except ConfigError as error:
+            self._on_noticed(str(error), "warning")
+            self.hardware_panel.set_target(self.session.target_temperature)
+        else:
+            self.session.keep_at(celsius)
 
     def _on_fit_wished(self) -> None:
         before, fitted = self.session.config, self.session.fitted()

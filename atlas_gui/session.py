@@ -358,6 +358,10 @@ class Session(QObject):
             self._train_control.stop()
             self._set_state(STOPPING)
 
+    def keep_at(self, target_c: float) -> None:
+        """Let the run at work keep this temperature from now on; 0 is full speed."""
+        self._train_control.keep_at(target_c)
+
     def save_now(self) -> None:
         self._train_control.save_now()
 
@@ -365,6 +369,14 @@ class Session(QObject):
         """Let the model write one text for each prompt of the run."""
         for prompt in self._run_config.sampling.prompts:
             self._train_control.sample(prompt, None)
+
+    @property
+    def target_temperature(self) -> float:
+        """What cool mode keeps, or would keep if training began now, in °C; 0 if it is off."""
+        if not self.training:
+            return self.config.hardware.target_temperature
+        wished = self._train_control.target_temperature
+        return self._run_config.hardware.target_temperature if wished is None else wished
 
     @property
     def training(self) -> bool:
@@ -419,7 +431,7 @@ class Session(QObject):
         elif isinstance(event, StateChanged) and self.state != STOPPING:
             self._set_state(PAUSED if event.state == "paused" else TRAINING)
         elif isinstance(event, Cooling):
-            self.cooling = format.cooling(event.state, event.target_c, event.idle)
+            self.cooling = format.cooling(event.state, event.target_c, event.idle, event.limit_w)
         elif isinstance(event, StepDone):
             self._measure_speed(event)
         elif isinstance(event, CheckpointSaved):

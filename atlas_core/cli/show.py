@@ -171,7 +171,7 @@ class Terminal(Show):
         elif isinstance(event, StepDone):
             self._step(event)
         elif isinstance(event, Cooling):
-            self._cooling = people.cooling(event.state, event.target_c, event.idle)
+            self._cooling = people.cooling(event.state, event.target_c, event.idle, event.limit_w)
         elif isinstance(event, RunStarted):
             self._run, self._pace, self._cooling = event, Pace(), ""
             self._line(sentences.sentence(event))

@@ -37,6 +37,7 @@ class Reading:
     memory_total_bytes: int | None = None
     utilization_percent: float | None = None
     power_w: float | None = None
+    energy_j: float | None = None  # used since the driver was loaded; only differences mean something
     fan_percent: float | None = None
 
 
@@ -89,6 +90,7 @@ class NvmlTelemetry:
         memory = _told(lambda: pynvml.nvmlDeviceGetMemoryInfo(card))
         utilization = _told(lambda: pynvml.nvmlDeviceGetUtilizationRates(card))
         power_mw = _told(lambda: pynvml.nvmlDeviceGetPowerUsage(card))
+        energy_mj = _told(lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(card))  # since Volta
         return Reading(
             name=self._name,
             temperature_c=_told(lambda: float(pynvml.nvmlDeviceGetTemperature(card, pynvml.NVML_TEMPERATURE_GPU))),
@@ -96,6 +98,7 @@ class NvmlTelemetry:
             memory_total_bytes=memory.total if memory else None,
             utilization_percent=float(utilization.gpu) if utilization else None,
             power_w=None if power_mw is None else power_mw / 1000,
+            energy_j=None if energy_mj is None else energy_mj / 1000,
             fan_percent=_told(lambda: float(pynvml.nvmlDeviceGetFanSpeed(card))),
         )
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Protocol
 
 from atlas_core import hours
 from atlas_core.config import Hardware
 from atlas_core.control import Control
 from atlas_core.events import Cooling, Event, Notice
-from atlas_core.hardware.telemetry import Telemetry, telemetry_of
+from atlas_core.hardware.telemetry import Reading, Telemetry, telemetry_of
 from atlas_core.training import thermal
+from atlas_core.training.power import PowerBudget
 from atlas_core.training.thermal import Thermostat
 
 LOOK_S = 1.0  # sensors renew their reading about this often
@@ -24,6 +26,9 @@ SHARE_S = 60.0  # the share of time idled is that of about the last minute
 
 BLIND = ("The temperature sensor has gone silent or makes no sense: training goes on with a rest as long as each step "
          "until it speaks again.")
+TELLING_SHARE = 0.01  # less idling for the sake of power is not worth a word
+NO_POWER = ("The power limit is off: this machine does not tell the power of what computes, so training does not rest "
+            "for it.")
 NO_SENSOR = ("Cool mode is off: this machine does not tell the temperature of what computes, so training runs at full "
              "speed.")
 
@@ -60,14 +65,16 @@ class NoRests:
 
 
 class Cooler:
-    """Rests that keep a temperature."""
+    """Rests that keep a temperature, a mean power, or both; the longer rest counts."""
 
     def __init__(self, wished: Hardware, telemetry: Telemetry, *, clock: Callable[[], float] = time.monotonic,
-                 local_time: Callable[[], time.struct_time] = time.localtime) -> None:
-        """To be made and used in one thread. `clock` is in seconds."""
+                 local_time: Callable[[], time.struct_time] = time.localtime, notice: str = "") -> None:
+        """To be made and used in one thread. `clock` is in seconds; `notice` is told once."""
+        self._notice = notice
         self._wished, self._telemetry, self._clock, self._local_time = wished, telemetry, clock, local_time
         self._quiet = hours.parse(wished.quiet_hours)
         self._thermostat = Thermostat(self._target_c())
+        self._budget = PowerBudget(wished.power_limit)
         self._worked_from_s = clock()
         self._looked_s = self._told_s = -math.inf
         self._told_state = ""
@@ -75,16 +82,25 @@ class Cooler:
         self._idle_share = 0.0
 
     def rest(self, control: Control) -> Generator[Event, None, float]:
-        thermostat, began_s = self._thermostat, self._clock()
+        if self._notice:
+            yield Notice(self._notice, "warning")
+            self._notice = ""
+        self._take(control.target_temperature)
+        began_s = self._clock()
+        if self._is_idle:
+            self._worked_from_s = began_s
+            return 0.0
         worked_s = began_s - self._worked_from_s
+        self._budget.worked(worked_s)
         self._look(began_s)
-        thermostat.worked(worked_s, began_s)
+        self._thermostat.worked(worked_s, began_s)
         yield from self._news(began_s)
         now_s, woken = began_s, False
-        while (due_s := thermostat.due_s) and not (woken or control.stopping or control.paused):
+        while (due_s := self._due_s) and not (woken or control.stopping or control.paused):
             woken = control.wait(min(due_s, LOOK_S))
             before_s, now_s = now_s, self._clock()
-            thermostat.rested(now_s - before_s)
+            self._thermostat.rested(now_s - before_s)
+            self._budget.rested(now_s - before_s)
             self._look(now_s)
             yield from self._news(now_s)
         self._count(worked_s, now_s - began_s)
@@ -94,11 +110,39 @@ class Cooler:
     def skip(self) -> None:
         self._worked_from_s = self._clock()
 
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nothing is wished, and nothing is left to be told."""
+        wishes = self._wished.target_temperature or self._wished.power_limit
+        return not wishes and self._told_state in ("", thermal.READY)
+
+    @property
+    def _due_s(self) -> float:
+        return max(self._thermostat.due_s, self._budget.due_s)
+
+    @property
+    def _state(self) -> str:
+        state = self._thermostat.state
+        saves = self._budget.limit_w and self._idle_share > TELLING_SHARE
+        return thermal.SAVING if state == thermal.READY and saves else state
+
+    def _take(self, target_c: float | None) -> None:
+        """Another temperature, wished for while training."""
+        if target_c is None or target_c == self._wished.target_temperature:
+            return
+        self._wished = replace(self._wished, target_temperature=target_c)
+        self._looked_s = -math.inf
+        if not target_c:
+            self._thermostat = Thermostat(target_c)  # nothing is owed to the old one
+
     def _look(self, now_s: float) -> None:
-        if now_s - self._looked_s >= LOOK_S:
-            self._looked_s = now_s
+        if now_s - self._looked_s < LOOK_S:
+            return
+        self._looked_s, reading = now_s, self._telemetry.read()
+        self._budget.observe(reading, now_s)
+        if self._wished.target_temperature:
             self._thermostat.target_c = self._target_c()
-            self._thermostat.observe(self._telemetry.read().temperature_c, now_s)
+            self._thermostat.observe(reading.temperature_c, now_s)
 
     def _target_c(self) -> float:
         now = self._local_time()
@@ -111,13 +155,13 @@ class Cooler:
             self._idle_share += (1 - math.exp(-passed_s / SHARE_S)) * (rested_s / passed_s - self._idle_share)
 
     def _news(self, now_s: float) -> Generator[Event, None, None]:
-        thermostat, state = self._thermostat, self._thermostat.state
+        thermostat, state = self._thermostat, self._state
         if state in (thermal.HOT, thermal.BLIND) and state not in self._warned:
             self._warned.add(state)
             yield Notice(BLIND if state == thermal.BLIND else self._heat(), "warning")
         if state != self._told_state or (state != thermal.READY and now_s - self._told_s >= TELL_S):
             self._told_state, self._told_s = state, now_s
-            yield Cooling(state, thermostat.reading_c, thermostat.target_c, self._idle_share)
+            yield Cooling(state, thermostat.reading_c, thermostat.target_c, self._idle_share, self._budget.limit_w)
 
     def _heat(self) -> str:
         return (f"Paused by heat: {self._thermostat.reading_c:.0f} °C where {self._thermostat.target_c:.0f} °C are "
@@ -125,10 +169,18 @@ class Cooler:
 
 
 def rests_for(wished: Hardware, device_type: str) -> Rests:
-    """What the settings wish for a run on this kind of device ("cpu", "cuda", "mps")."""
-    if not wished.target_temperature:
-        return NoRests()
+    """What the settings wish for a run on this kind of device ("cpu", "cuda", "mps").
+
+    Where the device tells its temperature there is a cooler even if none is wished for yet: that may come while it
+    trains.
+    """
     telemetry = telemetry_of(device_type)
-    if telemetry is None or telemetry.read().temperature_c is None:
-        return NoRests(NO_SENSOR)
-    return Cooler(wished, telemetry)
+    reading = telemetry.read() if telemetry is not None else Reading("")
+    lacking = ""
+    if wished.target_temperature and reading.temperature_c is None:
+        lacking, wished = NO_SENSOR, replace(wished, target_temperature=0.0)
+    if wished.power_limit and reading.power_w is None:
+        lacking, wished = f"{lacking} {NO_POWER}".strip(), replace(wished, power_limit=0.0)
+    if telemetry is None or (reading.temperature_c is None and not wished.power_limit):
+        return NoRests(lacking)
+    return Cooler(wished, telemetry, notice=lacking)

@@ -171,7 +171,7 @@ class TrainingLog:
         elif isinstance(event, CheckpointSaved):
             self.line(f"saved {event.path.name} ({event.bytes / 1e6:.1f} MB in {event.seconds:.2f} s)")
         elif isinstance(event, Cooling):
-            cooling = people.cooling(event.state, event.target_c, event.idle)
+            cooling = people.cooling(event.state, event.target_c, event.idle, event.limit_w)
             self._cooling = f"  {cooling}" if cooling else ""
         elif isinstance(event, StateChanged):
             self.line(f"{event.state} at step {event.step}")

@@ -11,6 +11,7 @@ import math
 # States of a thermostat.
 READY = "ready"  # cooler than wished: no rests
 HOLDING = "holding"  # rests after each piece of work
+SAVING = "saving"  # cool enough, and rests keep the power
 HOT = "hot"  # far too hot: no work at all for the moment
 BLIND = "blind"  # the sensor is silent or makes no sense: a safe pace
 

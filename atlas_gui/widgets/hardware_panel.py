@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
+    QCheckBox,
     QDockWidget,
     QHBoxLayout,
     QLabel,
@@ -17,13 +18,16 @@ from PySide6.QtWidgets import (
 )
 
 from atlas_core import format
+from atlas_core.config import COOLEST_TARGET_C, settings
 from atlas_core.hardware.telemetry import Reading
 from atlas_gui import theme
+from atlas_gui.widgets.number_spin import NumberSpin
 from atlas_gui.widgets.trace import Trace
 
 WIDTH = 216
 COLLAPSED_WIDTH = 64
 HOT_C, VERY_HOT_C = 80.0, 90.0
+USUAL_TARGET_C = 70.0  # what is proposed to whoever wishes for the first time
 NO_CARD = "No graphics card that this program can use. The processor does the work: small models learn well on it."
 
 
@@ -39,6 +43,7 @@ class HardwarePanel(QDockWidget):
     """A dock at the right edge, wide or (collapsed) only as wide as its numbers."""
 
     collapsed_changed = Signal(bool)
+    target_wished = Signal(float)  # °C; 0: full speed
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Hardware", parent)
@@ -68,6 +73,15 @@ class HardwarePanel(QDockWidget):
         """How cool mode stands; empty while it does nothing."""
         self.cooling.setText(sentence[:1].upper() + sentence[1:])
         self.cooling.setVisible(bool(sentence))
+
+    def set_target(self, celsius: float) -> None:
+        """The temperature that cool mode is to keep; 0 if it is off. Emits nothing."""
+        self._target_check.blockSignals(True)
+        self._target_check.setChecked(celsius > 0)
+        self._target_check.blockSignals(False)
+        self._target_spin.setEnabled(celsius > 0)
+        if celsius:
+            self._target_spin.set_value(celsius)
 
     @property
     def collapsed(self) -> bool:
@@ -111,6 +125,7 @@ class HardwarePanel(QDockWidget):
         self._memory_bar.setFixedHeight(theme.spacing)
         self._temperature, self._temperature_trace = _Row("Temperature"), Trace(30, 95)
         self._temperature_trace.setAccessibleName("Temperature over the last two minutes")
+        self._target = self._build_target()
         self._power, self._fan = _Row("Power"), _Row("Fan")
         self.hint = QLabel(NO_CARD)
         self.hint.setProperty("role", "muted")
@@ -125,12 +140,35 @@ class HardwarePanel(QDockWidget):
         column.setContentsMargins(theme.spacing * 2, theme.spacing, theme.spacing * 2, theme.spacing)
         column.setSpacing(theme.spacing)
         for widget in (self._name, self._load, self._load_trace, self._memory, self._memory_bar, self._temperature,
-                       self._temperature_trace, self.cooling, self._power, self._fan, self.hint):
+                       self._temperature_trace, self._target, self.cooling, self._power, self._fan, self.hint):
             column.addWidget(widget)
         column.addStretch()
-        for widget in (self._temperature, self._temperature_trace, self._power, self._fan):
+        for widget in (self._temperature, self._temperature_trace, self._target, self._power, self._fan):
             widget.hide()
         return page
+
+    def _build_target(self) -> QWidget:
+        tip = "Rest between pieces of work so that it stays this cool. Changes no result, only the time."
+        self._target_check = QCheckBox("Keep at")
+        self._target_check.setObjectName("targetCheck")
+        self._target_check.setAccessibleName("Keep a temperature")
+        self._target_check.toggled.connect(self._on_target_edited)
+        highest = settings()["hardware.target_temperature"].high
+        assert highest is not None
+        self._target_spin = NumberSpin(COOLEST_TARGET_C, highest, whole=False, suffix="°C", step=1)
+        self._target_spin.setObjectName("targetTemperatureSpin")
+        self._target_spin.setAccessibleName("The temperature to keep")
+        self._target_spin.set_value(USUAL_TARGET_C)
+        self._target_spin.setEnabled(False)
+        self._target_spin.value_edited.connect(self._on_target_edited)
+        line = QWidget()
+        row = QHBoxLayout(line)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self._target_check)
+        row.addWidget(self._target_spin, 1)
+        for widget in (self._target_check, self._target_spin):
+            widget.setToolTip(tip)
+        return line
 
     def _build_narrow(self) -> QWidget:
         self._narrow = {name: _Figure(name) for name in ("load", "memory", "temp")}
@@ -166,7 +204,7 @@ class HardwarePanel(QDockWidget):
 
     def _show_temperature(self, celsius: float | None) -> None:
         there = celsius is not None
-        for widget in (self._temperature, self._temperature_trace, self._narrow["temp"]):
+        for widget in (self._temperature, self._temperature_trace, self._target, self._narrow["temp"]):
             widget.setVisible(there)
         if celsius is None:
             return
@@ -183,6 +221,11 @@ class HardwarePanel(QDockWidget):
             self._power.show_value(f"{watts:.0f}{format.SPACE}W")
         if fan_percent is not None:
             self._fan.show_value(format.percent(fan_percent / 100))
+
+    def _on_target_edited(self) -> None:
+        wished = self._target_check.isChecked()
+        self._target_spin.setEnabled(wished)
+        self.target_wished.emit(float(self._target_spin.value()) if wished else 0.0)
 
     def _on_toggled(self) -> None:
         self.set_collapsed(not self._collapsed)

@@ -52,7 +52,7 @@ def test_every_value_of_a_card_arrives_in_its_unit(driver: SetMode) -> None:
     driver("")
     assert NvmlTelemetry().read() == Reading(
         name="RTX 4070", temperature_c=64.0, memory_used_bytes=5 * GIB, memory_total_bytes=12 * GIB,
-        utilization_percent=97.0, power_w=180.5, fan_percent=42.0,
+        utilization_percent=97.0, power_w=180.5, energy_j=7200.5, fan_percent=42.0,
     )
 
 

@@ -6,15 +6,17 @@ import itertools
 import time
 
 import pytest
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QPushButton, QWidget
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtWidgets import QCheckBox, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
 from atlas_core import format as people
 from atlas_core.control import Control
 from atlas_core.hardware.telemetry import Reading
 from atlas_gui.errands import readings
-from atlas_gui.widgets.hardware_panel import COLLAPSED_WIDTH, WIDTH, HardwareNews, HardwarePanel
+from atlas_gui.main_window import MainWindow
+from atlas_gui.widgets.hardware_panel import COLLAPSED_WIDTH, USUAL_TARGET_C, WIDTH, HardwareNews, HardwarePanel
+from atlas_gui.widgets.number_spin import NumberSpin
 from atlas_gui.widgets.trace import POINTS, Trace
 
 CARD = Reading("RTX 4070", temperature_c=64.0, memory_used_bytes=5 * 2**30, memory_total_bytes=12 * 2**30,
@@ -63,6 +65,46 @@ def test_cool_mode_tells_its_cost_while_it_works(panel: HardwarePanel) -> None:
     assert panel.cooling.isVisible() and people.plain(panel.cooling.text()) == "Cooling: 23 % idle, holding 65 °C"
     panel.show_cooling(people.cooling("ready", 65.0, 0.0))
     assert not panel.cooling.isVisible()
+
+
+def test_a_temperature_to_keep_is_wished_for_with_a_click(panel: HardwarePanel, qtbot: QtBot) -> None:
+    panel.show_news(HardwareNews(CARD, is_gpu=True))
+    check, spin = panel.findChild(QCheckBox, "targetCheck"), panel.findChild(NumberSpin, "targetTemperatureSpin")
+    assert check is not None and spin is not None
+    with qtbot.waitSignal(panel.target_wished) as told:
+        qtbot.mouseClick(check, Qt.MouseButton.LeftButton, pos=QPoint(8, check.height() // 2))
+    assert told.args == [USUAL_TARGET_C]
+    with qtbot.waitSignal(panel.target_wished) as told:
+        spin.stepBy(-1)
+    assert told.args[0] < USUAL_TARGET_C
+    with qtbot.waitSignal(panel.target_wished) as told:
+        qtbot.mouseClick(check, Qt.MouseButton.LeftButton, pos=QPoint(8, check.height() // 2))
+    assert told.args == [0.0] and not spin.isEnabled()
+
+
+def test_a_target_set_elsewhere_is_shown_and_not_wished_again(panel: HardwarePanel, qtbot: QtBot) -> None:
+    check, spin = panel.findChild(QCheckBox, "targetCheck"), panel.findChild(NumberSpin, "targetTemperatureSpin")
+    assert check is not None and spin is not None
+    with qtbot.assertNotEmitted(panel.target_wished):
+        panel.set_target(62.0)
+        assert check.isChecked() and spin.value() == 62.0
+        panel.set_target(0.0)
+    assert not check.isChecked()
+
+
+def test_without_a_thermometer_there_is_no_temperature_to_keep(panel: HardwarePanel) -> None:
+    panel.show_news(HardwareNews(PROCESSOR, is_gpu=False))
+    check = panel.findChild(QCheckBox, "targetCheck")
+    assert check is not None and not check.isVisible()
+
+
+def test_the_wish_reaches_settings_and_run(tiny_window: MainWindow) -> None:
+    tiny_window.hardware_panel.target_wished.emit(60.0)
+    assert tiny_window.session.config.hardware.target_temperature == 60.0
+    assert tiny_window.session._train_control.target_temperature == 60.0
+    tiny_window.model_tab.apply_changes({"hardware.target_temperature": 0.0})
+    check = tiny_window.hardware_panel.findChild(QCheckBox, "targetCheck")
+    assert check is not None and not check.isChecked()
 
 
 def test_collapsed_it_is_narrow_and_still_tells_the_numbers(panel: HardwarePanel, qtbot: QtBot) -> None:

@@ -59,6 +59,8 @@ class SimulatedCard:
         self.die_c = self.sink_c = self._felt_c = card.room_c + 3.0 if start_c is None else start_c
         self.fan = 0.0
         self.throttled_s = 0.0
+        self.power_w = card.idle_w
+        self.used_j = 0.0
         self._chance = random.Random(seed)
 
     def work(self, seconds: float) -> None:
@@ -86,6 +88,8 @@ class SimulatedCard:
 
     def _advance(self, seconds: float, power_w: float) -> None:
         card = self.card
+        self.power_w = power_w
+        self.used_j += power_w * seconds
         into_sink_w = (self.die_c - self.sink_c) / card.die_k_per_w
         into_room_w = (self.sink_c - card.room_c) * (1 + card.fan_gain * self.fan) / card.sink_k_per_w
         self.die_c += seconds * (power_w - into_sink_w) / card.die_j_per_k

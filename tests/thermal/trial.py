@@ -68,15 +68,17 @@ class SimulatedControl(Control):
 
 
 class SimulatedTelemetry:
-    """The card's temperature, as its sensor and its faults tell it."""
+    """The card's temperature, as its sensor and its faults tell it, and its power."""
 
     is_gpu = True
 
-    def __init__(self, card: SimulatedCard, fault: Fault) -> None:
-        self._card, self._fault = card, fault
+    def __init__(self, card: SimulatedCard, fault: Fault, *, counts_energy: bool = True) -> None:
+        self._card, self._fault, self._counts_energy = card, fault, counts_energy
 
     def read(self) -> Reading:
-        return Reading(self._card.card.name, temperature_c=self._fault(self._card.now_s, self._card.read()))
+        card = self._card
+        return Reading(card.card.name, temperature_c=self._fault(card.now_s, card.read()), power_w=card.power_w,
+                       energy_j=card.used_j if self._counts_energy else None)
 
 
 def healthy(_now_s: float, reading_c: float) -> float:
