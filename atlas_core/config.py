@@ -152,6 +152,12 @@ class Training:
                                            "0 turns it off.", unit="validations", low=0, high=10**6, advanced=True)
     early_stopping_min_gain: float = setting(0.0, "How much lower a validation loss must be to count as a gain.",
                                              unit="nats a token", low=0.0, high=10.0, advanced=True)
+    spike_patience: int = setting(20, "Training has come apart when the median loss of this many steps is far above "
+                                  "that of the hundred before; then it goes back. 0 goes by lost numbers alone.",
+                                  unit="steps", low=0, high=10**4, advanced=True)
+    max_rollbacks: int = setting(3, "How often in a row a run that comes apart goes back to its last good state, at "
+                                 "half the learning rate each time, before it gives up.",
+                                 unit="times", low=0, high=100, advanced=True)
     gradient_checkpointing: bool = setting(False, "Compute activations twice to save memory.")
     precision: str = setting("auto", "Number format of the arithmetic; auto takes what this machine is fastest with.",
                              choices=("auto", "fp32", "bf16", "fp16"))

@@ -27,7 +27,8 @@ FUTURE = (
     "model.dropout", "model.attention_dropout", "training.max_steps", "training.learning_rate",
     "training.min_lr_ratio", "training.warmup_steps", "training.scheduler_type", "training.decay_fraction",
     "training.weight_decay", "training.beta1", "training.beta2", "training.max_grad_norm",
-    "training.early_stopping_patience", "training.early_stopping_min_gain", "evaluation.eval_batches",
+    "training.early_stopping_patience", "training.early_stopping_min_gain", "training.spike_patience",
+    "training.max_rollbacks", "evaluation.eval_batches",
 )
 # The same mathematics, rounded or added up in another way (dropout draws other masks for other batches).
 DIGITS = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -12,10 +13,16 @@ from atlas_core import runs
 from atlas_core.runs import CheckpointInfo
 
 
-def newest_sound(run: Path) -> tuple[CheckpointInfo | None, tuple[Path, ...]]:
-    """The newest checkpoint of a run that is what was written, and the newer ones that are not."""
+def newest_sound(run: Path, *, until: float = math.inf,
+                 best_until: float = math.inf) -> tuple[CheckpointInfo | None, tuple[Path, ...]]:
+    """The newest checkpoint of a run that is what was written, and the newer ones that are not.
+
+    Those of steps after `until` are left out, and the best one if it is after `best_until`.
+    """
     damaged: list[Path] = []
-    for _, path in sorted(_written(run), reverse=True):
+    for step, path in sorted(_written(run), reverse=True):
+        if step > (best_until if path.name == runs.BEST else until):
+            continue
         info = runs.read_sidecar(path)
         if info is not None and is_as_written(path):
             return info, tuple(damaged)

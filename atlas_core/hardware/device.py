@@ -5,6 +5,7 @@ Torch is imported inside the functions that need it; `machine_memory` needs none
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -132,6 +133,27 @@ def use_fast_products(device: torch.device) -> None:
         torch.set_float32_matmul_precision("high")
     elif device.type == "cpu" and not _processor_has(AMX_FLAGS):
         torch.set_float32_matmul_precision("medium")
+
+
+def finish(device: torch.device) -> None:
+    """Wait until `device` has done what it was given; the processor does so at once."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def let_go(device: torch.device) -> None:
+    """Give memory that nothing uses any more back to `device`."""
+    import torch
+
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
 
 
 def total_and_free_bytes(device: torch.device) -> tuple[int, int]:

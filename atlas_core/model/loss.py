@@ -28,6 +28,10 @@ class Buffers:
     def __init__(self) -> None:
         self._kept: dict[str, Tensor] = {}
 
+    def let_go(self) -> None:
+        """Give the memory back; what is taken next is allocated anew."""
+        self._kept.clear()
+
     def take(self, name: str, like: Tensor, rows: int, columns: int) -> Tensor:
         """An uninitialised (rows, columns) tensor of `like`'s type and device; the last one of that name is lost."""
         kept = self._kept.get(name)

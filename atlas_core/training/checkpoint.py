@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,10 +34,13 @@ KEYS = ("format", "config", "tokenizer", "model", "optimizers", "scaler", "progr
 
 @dataclass
 class Progress:
-    """Where a run stands. Everything random or ordered is a function of the seed and `step`, so this is all.
+    """Where a run stands. Everything random or ordered is a function of the seed and `text_step`, so this is all.
 
     `epoch_loss` sums the losses of `epoch_steps` steps since the epoch began. `gained_val_loss` is the last validation
-    loss that was a gain, and `stale_validations` counts those since.
+    loss that was a gain, and `stale_validations` counts those since. What follows is the seat-belt's (`recovery.py`):
+    `skipped_steps` steps' worth of text were passed over by going back, and the rates are `rate_factor` times the
+    schedule's; `recent_losses` has NaN for a step that was skipped; the run went back `rollbacks` times in a row, last
+    from `trouble_step` to `good_step`.
     """
 
     step: int = 0
@@ -50,14 +53,24 @@ class Progress:
     epoch_seconds: float = 0.0
     gained_val_loss: float = float("inf")
     stale_validations: int = 0
+    skipped_steps: int = 0
+    rate_factor: float = 1.0
+    recent_losses: list[float] = field(default_factory=list)
+    rollbacks: int = 0
+    trouble_step: int = 0
+    good_step: int = 0
 
-    def stepped(self, loss: float, seconds: float) -> None:
+    @property
+    def text_step(self) -> int:
+        """How many steps' worth of text lie behind."""
+        return self.step + self.skipped_steps
+
+    def stepped(self, loss: float) -> None:
         """Take in a step that moved the weights."""
         self.step += 1
         self.loss = loss
         self.epoch_loss += loss
         self.epoch_steps += 1
-        self.passed(seconds)
 
     def passed(self, seconds: float) -> None:
         """Count training time."""

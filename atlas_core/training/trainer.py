@@ -1,39 +1,43 @@
 """The training loop, as an iterator of events. Knows nothing of windows, terminals or log files.
 
-Everything random is a function of (seed, step): the order of the text, the dropout masks, the samples.
-So a run that goes on from a checkpoint takes the very steps it would have taken.
+Everything random is a function of the seed and how much text lies behind: the order of the text, the dropout masks.
+So a run that goes on from a checkpoint takes the very steps it would have taken, and one that went back draws anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from atlas_core import __version__, continuity, history, runs
+from atlas_core import __version__, continuity, history, runs, soundness
 from atlas_core import format as people
 from atlas_core.agenda import Agenda, epochs_apart
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control, Wish
-from atlas_core.errors import CheckpointError, DataError, NumericsError
+from atlas_core.errors import AtlasError, CheckpointError, DataError, NumericsError
 from atlas_core.events import (
     EpochDone,
     EvalDone,
     Event,
     Finished,
     Generated,
+    Healed,
     Notice,
+    RolledBack,
     RunStarted,
     SampleDrawn,
     StateChanged,
     StepDone,
+    StepSkipped,
 )
 from atlas_core.generation import generator
 from atlas_core.hardware import device as hardware
@@ -41,15 +45,18 @@ from atlas_core.model.gpt import AtlasLM
 from atlas_core.paths import discard
 from atlas_core.schedule import learning_rate
 from atlas_core.text.dataset import Dataset, Windows, check_context
-from atlas_core.training import checkpoint
+from atlas_core.training import checkpoint, healing, recovery
 from atlas_core.training.chance import seed_of_step
 from atlas_core.training.checkpoint import Moment
-from atlas_core.training.cooling import rests_for
+from atlas_core.training.cooling import NoRests, Rests, rests_for
 from atlas_core.training.optim import build_optimizers, load_optimizers, set_learning_rate
-from atlas_core.training.plain_errors import plain_compile_errors, plain_memory_errors
+from atlas_core.training.plain_errors import is_out_of_memory, plain_compile_errors, plain_memory_errors
+from atlas_core.training.recovery import Trouble
 from atlas_core.training.saver import Saver
 from atlas_core.training.validation import autocast, evaluate, validation_windows
 from atlas_core.training.weights import Weights
+
+T = TypeVar("T")
 
 
 class Trainer:
@@ -87,7 +94,7 @@ class Trainer:
         saved = self._load(resume) if resume is not None else None
         self.weights = Weights(self.model, self.precision, masters=t.master_weights)
         self.optimizers = build_optimizers(self.weights.named(), t)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        self.scaler = self._new_scaler()
         self.cooler = rests_for(config.hardware, self.device.type)
         self.progress = checkpoint.Progress()
         if saved is not None:
@@ -96,7 +103,7 @@ class Trainer:
         self.agenda = Agenda(config, first_step=self.progress.step)
         self.epochs_apart = epochs_apart(config, self.train_windows.count)
         self.saver = Saver(run, config, safe_step=self.progress.step,
-                           lay_out=lambda: lay_out(run, config, dataset, resume=True))
+                           lay_out=lambda: lay_out(run, self.config, dataset, resume=True))
 
     # ---- the loop -------------------------------------------------------------------------------
 
@@ -112,6 +119,8 @@ class Trainer:
         try:
             with plain_memory_errors(), plain_compile_errors(self.config):
                 yield from self._loop()
+        except NumericsError:
+            raise  # the good checkpoint is the newest, and stays so
         except Exception:
             self._save_emergency()
             yield from self._news()
@@ -123,7 +132,6 @@ class Trainer:
         yield self._finished()
 
     def _loop(self) -> Iterator[Event]:
-        agenda, progress = self.agenda, self.progress
         self.cooler.skip()
         while not self._complete() and not self._out_of_patience() and not self.control.stopping:
             yield from self._news()
@@ -131,9 +139,13 @@ class Trainer:
             yield from self._wishes()
             if self.control.stopping:
                 break
-            step = self._on_the_wall(self.step(), rested_s)
-            if agenda.reports(progress.step):
+            step = yield from self._step(rested_s)
+            agenda, progress = self.agenda, self.progress
+            if isinstance(step, StepSkipped) or agenda.reports(progress.step):
                 yield step
+            if trouble := recovery.trouble(progress, self.config.training):
+                yield from self._go_back(trouble)
+                continue
             if self._epochs_ended():
                 yield self._epoch_done()
             epoch_counts = self._epochs_ended(self.epochs_apart)
@@ -143,8 +155,13 @@ class Trainer:
                 yield from self._save("epoch")
             if agenda.samples(progress.step):
                 yield from self._sample_prompts()
-            if agenda.saves(progress.step, progress.seconds) and not self.saver.busy:
+            if agenda.saves(progress.step, progress.seconds) and not self._in_doubt:
                 yield from self._save("step")
+
+    @property
+    def _in_doubt(self) -> bool:
+        """Whether no step checkpoint should be begun now: one is in flight, or the last step was a bad one."""
+        return self.saver.busy or recovery.in_doubt(self.progress, self.config.training)
 
     def _complete(self) -> bool:
         return self.progress.step >= self.config.training.max_steps
@@ -175,19 +192,32 @@ class Trainer:
     # ---- one step -------------------------------------------------------------------------------
 
     def step(self) -> StepDone:
-        """One optimizer step over `gradient_accumulation_steps` batches."""
+        """One optimizer step without a run around it: no rests, and what goes wrong is raised.
+
+        That is `NumericsError` for a loss or gradient that is no number, and whatever torch says of memory.
+        """
         started = time.perf_counter()
-        loss = self._gradients()
+        done = self._update(_walked(self._gradients(NoRests())), started)
+        if isinstance(done, StepSkipped):
+            raise NumericsError(done.reason, "Lower training.learning_rate.")
+        return done
+
+    def _step(self, rested_s: float) -> Generator[Event, None, StepDone | StepSkipped]:
+        """The next step of the run. `rested_s` went before it: speed and time left are those of a clock on the wall."""
+        started = time.perf_counter() - rested_s
+        loss = yield from self._healing(lambda: self._gradients(self.cooler))
         return self._update(loss, started)
 
-    def _gradients(self) -> float:
-        """Add up the gradients of the step's batches; returns their mean loss."""
-        t, progress = self.config.training, self.progress
-        torch.manual_seed(seed_of_step(t.seed, progress.step))  # the dropout masks of this step, whatever came before
+    def _gradients(self, rests: Rests) -> Generator[Event, None, float]:
+        """Add up the gradients of the step's batches, resting between them; returns their mean loss."""
+        t, text_step = self.config.training, self.progress.text_step
+        torch.manual_seed(seed_of_step(t.seed, text_step))  # the dropout masks of this step, whatever came before
         self.model.train()
         total = torch.zeros((), device=self.device)
-        first = progress.step * t.batch_size * t.gradient_accumulation_steps
+        first = text_step * t.batch_size * t.gradient_accumulation_steps
         for batch in range(t.gradient_accumulation_steps):
+            if batch:
+                yield from rests.rest(self.control)
             tokens, targets = self._batch(self.train_windows, first + batch * t.batch_size, t.batch_size)
             with self._autocast():
                 loss = self.model.loss(tokens, targets, share=1 / t.gradient_accumulation_steps)
@@ -195,45 +225,39 @@ class Trainer:
             total += loss.detach()
         return float(total)  # waits for the device
 
-    def _update(self, loss: float, started: float) -> StepDone:
-        """Move the weights along the gradients. The step's clock began at `started`."""
-        progress = self.progress
-        rate = self.rate(progress.step)
+    def _update(self, loss: float, started: float) -> StepDone | StepSkipped:
+        """Move the weights along the gradients, if they and the loss are numbers. The step began at `started`."""
+        t, progress = self.config.training, self.progress
+        rate = self._rate(progress.step)
         set_learning_rate(self.optimizers, rate)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
-        norm = self.weights.clip(self.config.training.max_grad_norm)
-        self._refuse_nonsense(loss, norm)
-        for optimizer in self.optimizers:
-            self.scaler.step(optimizer)
+        norm = self.weights.clip(t.max_grad_norm)
+        lost = recovery.nonsense(loss, norm, scale=self.scaler.get_scale())
+        if not lost:
+            for optimizer in self.optimizers:
+                self.scaler.step(optimizer)
+            self.weights.publish()
         self.scaler.update()
-        self.weights.publish()
         self.weights.zero_gradients()
 
         seconds = time.perf_counter() - started
-        progress.stepped(loss, seconds)
+        progress.passed(seconds)
+        progress.recent_losses = recovery.remembered(progress.recent_losses, math.nan if lost else loss, t)
+        if lost:
+            progress.step += 1
+            return StepSkipped(progress.step, f"Step {people.count(progress.step)} was skipped, for its {lost} is no "
+                                              "number: the weights stay as they were.")
+        progress.stepped(loss)
         return StepDone(
             step=progress.step, epoch=self._epoch(), loss=loss, learning_rate=rate, grad_norm=norm,
             tokens_per_s=self.config.tokens_per_step / seconds,
             tokens_seen=progress.step * self.config.tokens_per_step, seconds=progress.seconds,
         )
 
-    def _on_the_wall(self, step: StepDone, rested_s: float) -> StepDone:
-        """The step with the rest before it counted in: speed and time left are those of a clock on the wall."""
-        if not rested_s:
-            return step
-        self.progress.passed(rested_s)
-        tokens = self.config.tokens_per_step
-        return dataclasses.replace(step, seconds=self.progress.seconds,
-                                   tokens_per_s=tokens / (tokens / step.tokens_per_s + rested_s))
-
-    def _refuse_nonsense(self, loss: float, norm: float) -> None:
-        """Stop before a loss that is no number reaches the weights; fp16's scaler handles its own overflows."""
-        if not math.isfinite(loss) or (not math.isfinite(norm) and not self.scaler.is_enabled()):
-            raise NumericsError(
-                f"The loss is no longer a number at step {self.progress.step + 1}: training came apart.",
-                "Resume from the last checkpoint with a lower training.learning_rate.",
-            )
+    def _rate(self, step: int) -> float:
+        """The learning rate of a step (from 0), lower than the schedule's after each return to a good state."""
+        return self.rate(step) * self.progress.rate_factor
 
     def _batch(self, windows: Windows, first: int, count: int) -> tuple[Tensor, Tensor]:
         tokens, targets = windows.batch(first, count)
@@ -252,17 +276,17 @@ class Trainer:
 
     def _epoch(self) -> float:
         t = self.config.training
-        return self.train_windows.epoch(self.progress.step * t.batch_size * t.gradient_accumulation_steps)
+        return self.train_windows.epoch(self.progress.text_step * t.batch_size * t.gradient_accumulation_steps)
 
     def _epochs_ended(self, count: int = 1) -> bool:
         """Whether the step has ended an epoch whose number is a multiple of `count`."""
         per_step = self.config.training.batch_size * self.config.training.gradient_accumulation_steps
-        before = self.train_windows.epoch((self.progress.step - 1) * per_step)
+        before = self.train_windows.epoch((self.progress.text_step - 1) * per_step)
         return math.floor(self._epoch() / count) > math.floor(before / count)
 
     def _epoch_done(self) -> EpochDone:
         progress = self.progress
-        mean = progress.epoch_loss / progress.epoch_steps
+        mean = progress.epoch_loss / progress.epoch_steps if progress.epoch_steps else math.nan  # all were skipped
         event = EpochDone(
             step=progress.step, epoch=math.floor(self._epoch()), mean_loss=mean, perplexity=history.perplexity(mean),
             seconds=progress.epoch_seconds, tokens=progress.epoch_steps * self.config.tokens_per_step,
@@ -274,18 +298,21 @@ class Trainer:
         """Validate, if text was kept aside for it, and keep the checkpoint if none was better."""
         if self.val_windows is None:
             return
-        progress = self.progress
-        for event in evaluate(self.model, self.dataset, self.val_windows, self._autocast(),
-                              batch_size=self.config.training.batch_size,
-                              batches=self.config.evaluation.eval_batches):
-            if isinstance(event, EvalDone):
-                result = event
-            yield from self.cooler.rest(self.control)
+        progress, windows = self.progress, self.val_windows
+        result = yield from self._healing(lambda: self._validation(windows))
         improved = progress.validated(result.val_loss, min_gain=self.config.training.early_stopping_min_gain)
         yield dataclasses.replace(result, step=progress.step, epoch=self._epoch(), best=progress.best_val_loss,
                                   improved=improved)
         if improved:
             yield from self._save("best")
+
+    def _validation(self, windows: Windows) -> Generator[Event, None, EvalDone]:
+        for event in evaluate(self.model, self.dataset, windows, self._autocast(),
+                              batch_size=self.config.training.batch_size, batches=self.config.evaluation.eval_batches):
+            if isinstance(event, EvalDone):
+                result = event
+            yield from self.cooler.rest(self.control)
+        return result
 
     def _sample_prompts(self) -> Iterator[Event]:
         wished = self.config.sampling
@@ -298,16 +325,84 @@ class Trainer:
         events = self._sample(wish.prompt, wish.settings or self.config.sampling,
                               lambda: wish.stopped or self.control.stopping)
         for event in events:
-            if wish.settings is not None or isinstance(event, SampleDrawn):
+            if wish.settings is not None or isinstance(event, (SampleDrawn, Notice)):
                 yield event
 
     def _sample(self, prompt: str, wished: Sampling, should_stop: Callable[[], bool]) -> Iterator[Event]:
         """Pieces as they come, then the whole. Draws from a generator of its own, so training is not disturbed."""
-        for event in generator.stream(self.model, self.dataset.tokenizer, [prompt], wished,
-                                      add_bos=self.config.tokenizer.add_bos, should_stop=should_stop):
-            yield event
-            if isinstance(event, Generated):
-                yield SampleDrawn(self.progress.step, prompt, event.text, wished.seed)
+        try:
+            for event in generator.stream(self.model, self.dataset.tokenizer, [prompt], wished,
+                                          add_bos=self.config.tokenizer.add_bos, should_stop=should_stop):
+                yield event
+                if isinstance(event, Generated):
+                    yield SampleDrawn(self.progress.step, prompt, event.text, wished.seed)
+        except NumericsError as error:  # what is to be done about it, the next steps show
+            yield Notice(error.message, "warning")
+            yield Generated(prompt, "", 0, 0.0, "stopped", wished.seed)
+
+    # ---- what goes wrong and is mended ----------------------------------------------------------
+
+    def _healing(self, work: Callable[[], Generator[Event, None, T]]) -> Generator[Event, None, T]:
+        """What `work` returns; where memory runs out it is done again from its start, in smaller batches."""
+        while True:
+            try:
+                return (yield from work())
+            except (MemoryError, RuntimeError) as error:
+                smaller = healing.smaller(self.config) if is_out_of_memory(error) else None
+                if smaller is None:
+                    raise
+            yield self._heal(smaller)  # only here, for the error holds on to the memory of the frames it came through
+
+    def _heal(self, smaller: Config) -> Healed:
+        told = healing.told(self.config, smaller, self.progress.step)
+        self.config = self.agenda.config = smaller
+        self.model.gradient_checkpointing = smaller.training.gradient_checkpointing
+        self.weights.zero_gradients()
+        self.model.loss_buffers.let_go()
+        hardware.let_go(self.device)
+        if runs.is_run(self.run):
+            with contextlib.suppress(AtlasError):  # a full disk: the checkpoints say it too
+                smaller.save(self.run / runs.CONFIG_FILE)
+        return told
+
+    def _go_back(self, trouble: Trouble) -> Iterator[Event]:
+        """Go on from the last good state, past the text that led here. Raises `NumericsError` if it did not help."""
+        self.saver.wait()
+        yield from self._news()
+        before, t = self.progress, self.config.training
+        found, damaged = soundness.newest_sound(self.run, until=trouble.sound_step,
+                                                  best_until=trouble.before_step)
+        for path in damaged:
+            yield Notice(f"{path.name} is damaged and is passed over.", "warning")
+        gives_up, good_step = recovery.in_a_row(before) >= t.max_rollbacks, found.step if found else 0
+        moved = [] if gives_up and not found else checkpoint.set_aside_after(self.run, good_step)
+        if moved:
+            yield Notice(f"Checkpoints from after step {people.count(good_step)} were set aside in {moved[0].parent}: "
+                         f"{', '.join(path.name for path in moved)}.")
+        if gives_up:
+            raise recovery.surrender(trouble, before, good_step)
+        self._restore(found.path if found else None)
+        self.progress = progress = recovery.went_back(before, self.progress)
+        if runs.best(self.run) is None:
+            progress.best_val_loss = math.inf  # the next one is the best there is
+        self.agenda = Agenda(self.config, first_step=progress.step)
+        self.saver.safe_step = progress.step
+        yield RolledBack(before.step, progress.step, progress.rate_factor, recovery.told(trouble, before, progress))
+        yield from self._save("step")
+
+    def _restore(self, path: Path | None) -> None:
+        """Stand where the run's checkpoint `path` stands; None is before the first step."""
+        t = self.config.training
+        self.optimizers = build_optimizers(self.weights.named(), t)
+        self.scaler = self._new_scaler()
+        if path is None:
+            torch.manual_seed(t.seed)
+            self.weights.load(dict(AtlasLM(self.config.model).named_parameters()))
+            self.progress = checkpoint.Progress()
+        else:
+            saved = checkpoint.load(path)
+            self.weights.load(saved["model"])
+            self._go_on(saved)
 
     # ---- saving and restoring -------------------------------------------------------------------
 
@@ -344,7 +439,7 @@ class Trainer:
             self.saver.save("emergency", self._moment(), beside=False)
 
     def _moment(self) -> Moment:
-        return Moment(self._state(), epoch=self._epoch(), learning_rate=self.rate(max(0, self.progress.step - 1)),
+        return Moment(self._state(), epoch=self._epoch(), learning_rate=self._rate(max(0, self.progress.step - 1)),
                       parameters=self.model.count_parameters())
 
     def _state(self) -> dict[str, Any]:
@@ -374,6 +469,11 @@ class Trainer:
         if saved["scaler"]:  # empty unless the run was in fp16
             self.scaler.load_state_dict(saved["scaler"])
         self.progress = checkpoint.Progress(**saved["progress"])
+        if saved["config"]["training"]["learning_rate"] != self.config.training.learning_rate:
+            self.progress.rate_factor, self.progress.rollbacks = 1.0, 0  # a rate that was chosen since counts as it is
+
+    def _new_scaler(self) -> torch.amp.GradScaler:
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     # ---- what is told ---------------------------------------------------------------------------
 
@@ -402,6 +502,16 @@ class Trainer:
             "loss": progress.loss, "best_val_loss": progress.best_val_loss, "seconds": progress.seconds,
             "tokens_seen": progress.step * self.config.tokens_per_step,
         }
+
+
+def _walked(work: Generator[Event, None, T]) -> T:
+    """What a generator returns, for one who does not want to hear what it tells."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as ended:
+            result: T = ended.value
+            return result
 
 
 def settle(config: Config, dataset: Dataset) -> Config:

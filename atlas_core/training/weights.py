@@ -6,6 +6,8 @@ A step's updates are smaller than bf16 can add to a weight, so the sum is kept i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -35,7 +37,11 @@ class Weights:
                 _sum_gradients(working, gradient)
 
     def zero_gradients(self) -> None:
+        """Forget the gradients, also those that a backward pass left behind which did not come to its end."""
         torch._foreach_zero_(self.gradients)
+        for working, gradient in zip(self.working, self.gradients, strict=True):
+            if working.grad is not gradient:
+                working.grad = None
 
     def clip(self, limit: float) -> float:
         """Shorten the gradients to the total length `limit` (0: never); returns the length they had."""
@@ -54,6 +60,13 @@ class Weights:
     def named(self) -> dict[str, nn.Parameter]:
         """The masters by the names of the model's parameters."""
         return dict(zip(self.names, self.masters, strict=True))
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take the numbers that `state` once gave."""
+        with torch.no_grad():
+            for name, master in self.named().items():
+                master.copy_(state[name])
+        self.publish()
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps of the model: all its numbers."""

@@ -1,0 +1,45 @@
+"""What to change when memory runs out in the middle of a run. Arithmetic only; `trainer.py` lets go and goes on.
+
+The same windows in the same order make the same step; only the last digits differ, and the masks of dropout, which
+are drawn for each batch.
+"""
+
+from __future__ import annotations
+
+from atlas_core import format as people
+from atlas_core.config import Config, settings
+from atlas_core.events import Healed
+
+
+def smaller(config: Config) -> Config | None:
+    """The settings that compute the same steps, and validate on the same text, in less memory; None if none do.
+
+    First smaller batches, by the smallest factor there is (half for an even batch), with as many more of them; then
+    activations that are computed twice.
+    """
+    t = config.training
+    factor = next((n for n in range(2, t.batch_size + 1) if t.batch_size % n == 0), 0)
+    changes = {
+        "training.batch_size": t.batch_size // max(1, factor),
+        "training.gradient_accumulation_steps": t.gradient_accumulation_steps * factor,
+        "evaluation.eval_batches": min(config.evaluation.eval_batches * factor, _most("evaluation.eval_batches")),
+    }
+    if factor and changes["training.gradient_accumulation_steps"] <= _most("training.gradient_accumulation_steps"):
+        return config.replace(changes)
+    return None if t.gradient_checkpointing else config.replace({"training.gradient_checkpointing": True})
+
+
+def told(before: Config, after: Config, step: int) -> Healed:
+    """What is told of it after `step` steps."""
+    old, new = before.training, after.training
+    if new.batch_size != old.batch_size:
+        how = (f"each step adds up {new.gradient_accumulation_steps} batches of {new.batch_size} instead of "
+               f"{old.gradient_accumulation_steps} of {old.batch_size}, as many tokens as before")
+    else:
+        how = "activations are computed twice (training.gradient_checkpointing)"
+    return Healed(step, new.batch_size, new.gradient_accumulation_steps, new.gradient_checkpointing,
+                  f"Memory ran out after step {people.count(step)}: from here on {how}.")
+
+
+def _most(key: str) -> int:
+    return int(settings()[key].high or 0)
