@@ -7,6 +7,7 @@ Not here: which values go well together for a purpose; that is what `presets.py`
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import difflib
 import math
 import reprlib
@@ -22,7 +23,10 @@ import yaml
 from atlas_core import hours
 from atlas_core.errors import ConfigError
 from atlas_core.paths import write_atomically
+from atlas_core.reading import small_file
 
+MAX_FILE_BYTES = 2**18  # thirty times a file with every setting; YAML is read at some 50 KiB a second
+MOST_HINTS = 20         # looking for the nearest name takes a millisecond
 COOLEST_TARGET_C = 40.0  # no machine at work stays below it
 
 ENDLESS = 10**7  # an upper bound from here on only keeps arithmetic sane; no one needs to read it
@@ -277,17 +281,19 @@ class Config:
 
         Raises `ConfigError` listing every unknown key, wrong type, broken bound and contradiction.
         """
+        if not isinstance(raw, Mapping):
+            raise ConfigError([f"settings must be groups such as 'model:', not {_shown(raw)}"])
         problems: dict[str, str] = {}  # by key
         values: dict[str, Any] = {}
         for key, content in raw.items():
             if key in SECTIONS:
                 values[key] = _read_section(key, content, problems)
-            elif key in LABELS and isinstance(content, (Mapping, list)):
+            elif key not in LABELS:
+                problems[_shown(key)] = unknown_key(key, (*LABELS, *SECTIONS) if len(problems) < MOST_HINTS else ())
+            elif (label := _as_label(content)) is None:
                 problems[key] = f"'{key}' must be a text"
-            elif key in LABELS:
-                values[key] = str(content)
             else:
-                problems[str(key)] = unknown_key(str(key), (*LABELS, *SECTIONS))
+                values[key] = label
         config = Config(**values)  # what is broken has its default, so a contradiction with it means nothing
         clashes = [clash for clash in contradictions(config) if not any(key in clash for key in problems)]
         if problems or clashes:
@@ -295,8 +301,16 @@ class Config:
         return config
 
     def save(self, path: Path) -> None:
-        """Write YAML with each setting's help as a comment."""
-        write_atomically(path, to_yaml(self).encode())
+        """Write YAML with each setting's help as a comment.
+
+        Raises `ConfigError` for texts so long that `load` would refuse the file, and `AtlasError` if it cannot be
+        written.
+        """
+        content = to_yaml(self).encode()
+        if len(content) > MAX_FILE_BYTES:
+            raise ConfigError([f"the settings are longer than {MAX_FILE_BYTES // 1024} KiB"],
+                              "Shorten sampling.prompts, sampling.stop and the description.")
+        write_atomically(path, content)
 
 
 LABELS = ("name", "description", "dataset", "dataset_fingerprint")
@@ -363,22 +377,57 @@ def load(path: Path, *, overrides: Iterable[str] = ()) -> Config:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; an empty file is an empty mapping."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _parse(small_file(path, MAX_FILE_BYTES).decode("utf-8"))
     except FileNotFoundError:
         raise ConfigError([f"there is no file {path}"], "Check the path, or choose a preset.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path} cannot be read ({error})"]) from error
+    except OSError as error:
+        raise ConfigError([f"{path} cannot be read ({error.strerror})"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path} is not text in UTF-8"], "Save it as UTF-8.") from error
     except yaml.YAMLError as error:
         place = getattr(error, "problem_mark", None)
         where = f" at line {place.line + 1}" if place else ""
-        raise ConfigError([f"{path} is not valid YAML{where}"], "Check its indentation and quotes.") from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nested without end
-        raise ConfigError([f"{path} holds something too large to be a setting"]) from error
+        why = f": {error.problem}" if isinstance(error, _Refused) else ""
+        raise ConfigError([f"{path} is not valid YAML{where}{why}"], "Check its indentation and quotes.") from error
+    except ValueError as error:
+        raise ConfigError([f"{path} {error}"], "Correct it, or choose another file.") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise ConfigError([f"{path} holds no settings"], "It must consist of sections such as 'model:'.")
     return content
+
+
+class _Refused(yaml.constructor.ConstructorError):
+    """What YAML allows and settings must not hold; its `problem` is a sentence of ours."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's plain values only. Neither a key twice, of which one would be lost, nor merged mappings, which can
+    unfold beyond any memory. Written in Python: libyaml's loader crashes on deep nesting."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                raise _Refused(problem="'<<' is not allowed in settings", problem_mark=key.start_mark)
+        found = super().construct_mapping(node, deep)
+        if len(found) < len(node.value):
+            names = [str(key.value) for key, _ in node.value]
+            twice = next(key for place, (key, _) in enumerate(node.value) if str(key.value) in names[:place])
+            raise _Refused(problem=f"'{_shown(twice.value)[1:-1]}' stands there twice", problem_mark=twice.start_mark)
+        return found
+
+
+def _parse(text: str) -> Any:
+    """The plain value that YAML spells. Raises `yaml.YAMLError`, or `ValueError` for what is YAML and yet no value."""
+    try:
+        return yaml.load(text, _Loader)  # a safe loader
+    except RecursionError as error:
+        raise ValueError("is nested without end") from error
+    except (KeyError, IndexError, AttributeError) as error:  # PyYAML on `!!bool maybe`, `!!int ''`, `!!timestamp x`
+        raise ValueError("holds a value that is not of the type it names") from error
+    except ValueError as error:
+        raise ValueError("holds a number or a date that there cannot be") from error
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
@@ -467,10 +516,10 @@ def _cooling_contradictions(h: Hardware) -> list[str]:
     return problems
 
 
-def unknown_key(key: str, known: Iterable[str]) -> str:
+def unknown_key(key: Any, known: Iterable[str]) -> str:
     """The sentence for a name nobody knows, with the nearest one that exists."""
-    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
-    return f"unknown setting '{key}'" + (f" (did you mean '{near[0]}'?)" if near else "")
+    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5) if isinstance(key, str) else []
+    return f"unknown setting {_shown(key)}" + (f" (did you mean '{near[0]}'?)" if near else "")
 
 
 def to_yaml(config: Config) -> str:
@@ -496,8 +545,8 @@ def _yaml_text(value: Any) -> str:
 
 def _yaml_value(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        return _parse(text)
+    except (yaml.YAMLError, ValueError):
         return text
 
 
@@ -525,9 +574,9 @@ def _read_section(section: str, content: Any, problems: dict[str, str]) -> Any:
         content = {}
     values = {}
     for name, value in content.items():
-        key = f"{section}.{name}"
+        key = f"{section}.{name}" if isinstance(name, str) else f"{section}.{_shown(name)}"
         if key not in settings():
-            problems[key] = unknown_key(key, settings())
+            problems[key] = unknown_key(key, settings() if len(problems) < MOST_HINTS else ())
             continue
         problem, converted = _convert(settings()[key], value)
         if problem:
@@ -546,7 +595,7 @@ def _convert(known: Setting, value: Any) -> tuple[str, Any]:
     if known.choices and converted not in known.choices:
         near = difflib.get_close_matches(str(converted), known.choices, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        return f"{known.key} must be one of {known.bounds}, not {converted!r}{hint}", value
+        return f"{known.key} must be one of {known.bounds}, not {_shown(converted)}{hint}", value
     if known.low is not None and known.high is not None and not known.low <= converted <= known.high:
         return f"{known.key} must be {known.bounds}, not {converted:g}", value
     return "", converted
@@ -571,6 +620,14 @@ def _as_type(kind: type, value: Any) -> Any:
     if kind is tuple:
         return _as_texts(value)
     return _as_number(kind, value)
+
+
+def _as_label(value: Any) -> str | None:
+    """A label as text, or None. YAML reads a bare 1984 as a number and 2026-11-25 as a date."""
+    try:
+        return str(value) if isinstance(value, (str, int, float, datetime.date)) else None
+    except ValueError:  # a number of thousands of digits
+        return None
 
 
 def _as_texts(value: Any) -> tuple[str, ...] | None:

@@ -5,6 +5,8 @@ Our own mistakes are not here: they stay `AssertionError` and keep their traceba
 
 from __future__ import annotations
 
+MOST_SHOWN = 10  # problems in one message
+
 
 class AtlasError(Exception):
     """One sentence that says what is wrong, and one that says what to do about it."""
@@ -19,11 +21,12 @@ class AtlasError(Exception):
 
 
 class ConfigError(AtlasError, ValueError):
-    """Settings that are wrong, unknown or contradict each other; `problems` lists every one."""
+    """Settings that are wrong, unknown or contradict each other; `problems` lists every one, the message the first."""
 
     def __init__(self, problems: list[str], remedy: str = "") -> None:
         self.problems = list(problems)
-        super().__init__("; ".join(self.problems) + ".", remedy)
+        shown, rest = self.problems[:MOST_SHOWN], self.problems[MOST_SHOWN:]
+        super().__init__("; ".join(shown) + (f"; and {len(rest)} more." if rest else "."), remedy)
 
 
 class DataError(AtlasError, ValueError):

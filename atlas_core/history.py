@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 from atlas_core.events import CheckpointSaved, EvalDone, Event, RolledBack, RunStarted, StepDone, StepSkipped
 from atlas_core.pace import Pace
 from atlas_core.paths import write_atomically
+from atlas_core.reading import json_value, lines
 
 
 class History:
@@ -108,16 +108,37 @@ def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
     A line that a crash cut short, or that is not ours, is left out.
     """
-    if not path.exists():
+    if not path.is_file():
         return
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if isinstance(record, dict) and "event" in record and isinstance(record.get("step", 0), int):
-                yield line.rstrip("\n"), record
+    for line in lines(path):
+        try:
+            record = json_value(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and _is_ours(record):
+            yield line, record
+
+
+# What a record of each kind needs, so that it can be shown: numbers (or null, for what JSON cannot hold) and texts.
+_NUMBERS = {
+    "step": ("loss", "learning_rate", "tokens_per_s", "grad_norm", "seconds", "tokens_seen"),
+    "eval": ("val_loss",),
+    "sample": ("seed",),
+}
+_TEXTS = {"sample": ("prompt", "text")}
+
+
+def _is_ours(record: dict[str, Any]) -> bool:
+    """Whether a line of a run's file is what this program writes; kinds it does not know need only a sound step."""
+    kind, step = record.get("event"), record.get("step", 0)
+    return (isinstance(kind, str) and type(step) is int and 0 <= step < 2**53
+            and all(_is_number(record.get(name, "missing")) for name in _NUMBERS.get(kind, ()))
+            and all(isinstance(record.get(name), str) for name in _TEXTS.get(kind, ()))
+            and ("step" in record or kind not in _NUMBERS))
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or type(value) is float or (type(value) is int and abs(value) < 2**64)
 
 
 def truncate(path: Path, step: int) -> None:

@@ -31,6 +31,7 @@ def parse(text: str) -> Hours | None:
     if found is None:
         raise ValueError(text)
     from_hour, from_minute, to_hour, to_minute = map(int, found.groups())
-    if max(from_hour, to_hour) > 24 or max(from_minute, to_minute) > 59:
+    first, end = 60 * from_hour + from_minute, 60 * to_hour + to_minute
+    if max(first, end) > 24 * 60 or max(from_minute, to_minute) > 59:
         raise ValueError(text)
-    return Hours(60 * from_hour + from_minute, 60 * to_hour + to_minute)
+    return Hours(first, end)

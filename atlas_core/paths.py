@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import sys
@@ -72,6 +73,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` so that `path` holds either the old bytes or all the new ones, even on power loss."""
     temporary = beside(path)
     try:
+        _refuse_device(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             file.write(data)
@@ -90,6 +92,7 @@ def refuse_unwritable(path: Path) -> None:
     try:
         if path.is_dir():
             raise IsADirectoryError
+        _refuse_device(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
     except OSError as error:
@@ -114,6 +117,12 @@ def replace(source: Path, target: Path) -> None:
             if time.monotonic() >= give_up_at:
                 raise
             time.sleep(0.05)
+
+
+def _refuse_device(path: Path) -> None:
+    """A rename would put a file in the place of a pipe, or of the system's /dev/null."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "it is no ordinary file", str(path))
 
 
 def discard(path: Path) -> None:

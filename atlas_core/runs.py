@@ -5,7 +5,6 @@ Only looks (and deletes on request); writing a run is `training`'s business.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from atlas_core import paths
 from atlas_core.claim import is_claimed
 from atlas_core.config import Config, Training
 from atlas_core.errors import CheckpointError, ConfigError
+from atlas_core.reading import json_file
 
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
@@ -28,6 +28,8 @@ TOKENIZER_FILE = "tokenizer.json"
 CHECKPOINTS_FOLDER = "checkpoints"
 SET_ASIDE_FOLDER = "set_aside"
 BEST = "atlas_best.pt"
+
+LAST_SECOND = 253402300800.0  # the year 10 000, which calendars do not know
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,32 @@ def stand_in(checkpoint: Path) -> Path:
 def read_sidecar(checkpoint: Path) -> CheckpointInfo | None:
     """What is known of a checkpoint, or None if it is not whole."""
     try:
-        about: dict[str, Any] = json.loads(sidecar(checkpoint).read_text(encoding="utf-8"))
-        info = CheckpointInfo(path=checkpoint, **{name: about[name] for name in _SIDECAR_FIELDS if name in about})
-        return info if checkpoint.stat().st_size == info.bytes else None
+        about: dict[str, Any] = json_file(sidecar(checkpoint))
+        known = {name: about[name] for name in _SIDECAR_FIELDS if name in about}
+        sound = all(_is_sound(name, value) for name, value in known.items())
+        info = CheckpointInfo(path=checkpoint, **known)
+        return info if sound and checkpoint.stat().st_size == info.bytes else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 _SIDECAR_FIELDS = tuple(name for name in CheckpointInfo.__dataclass_fields__ if name != "path")
+_COUNTS = ("step", "bytes", "max_steps", "parameters", "stale_validations")
+_KINDS = ("step", "epoch", "best", "emergency")
+_LARGEST = 2**53  # the last whole number that a JSON reader must keep as it is (RFC 8259, section 6)
+
+
+def _is_sound(name: str, value: Any) -> bool:
+    """Whether a sidecar may say so: a number that is one, and of a size that can be shown."""
+    if name == "kind":
+        return value in _KINDS
+    if name in _COUNTS:
+        return type(value) is int and 0 <= value < _LARGEST
+    if value is None:
+        return name in ("loss", "val_loss", "perplexity")
+    if name == "saved_at":
+        return type(value) in (int, float) and 0 <= value < LAST_SECOND
+    return type(value) in (int, float) and (-_LARGEST < value < _LARGEST or name == "perplexity")
 
 
 def checkpoints(run: Path) -> list[CheckpointInfo]:
@@ -122,7 +142,10 @@ def resolve(place: Path) -> Path:
 
 
 def is_run(folder: Path) -> bool:
-    return (folder / CONFIG_FILE).is_file()
+    try:
+        return (folder / CONFIG_FILE).is_file()
+    except OSError:  # a folder that may not be looked into
+        return False
 
 
 def inspect(run: Path) -> RunInfo:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from atlas_core import runs
+from atlas_core.reading import json_file
 from atlas_core.runs import CheckpointInfo
 
 
@@ -33,7 +33,7 @@ def newest_sound(run: Path, *, until: float = math.inf,
 def is_as_written(checkpoint: Path) -> bool:
     """Whether the file has the digest that its sidecar names."""
     try:
-        about = json.loads(runs.sidecar(checkpoint).read_text(encoding="utf-8"))
+        about = json_file(runs.sidecar(checkpoint))
         return bool(about["sha256"] == sha256(checkpoint))
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -57,7 +57,7 @@ def _written(run: Path) -> list[tuple[int, Path]]:
     """Every checkpoint that was once whole, with its step; also one that has lost its end since."""
     found = []
     for path in (run / runs.CHECKPOINTS_FOLDER).glob("atlas_*.pt"):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            about = json.loads(runs.sidecar(path).read_text(encoding="utf-8"))
+        with suppress(OSError, ValueError, OverflowError, KeyError, TypeError):
+            about = json_file(runs.sidecar(path))
             found.append((int(about["step"]), path))
     return found

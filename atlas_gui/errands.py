@@ -23,6 +23,7 @@ from atlas_core.forecast import Speed
 from atlas_core.hardware import speeds
 from atlas_core.hardware.telemetry import best_telemetry
 from atlas_core.history import History
+from atlas_core.reading import lines
 from atlas_core.runs import RunInfo
 from atlas_core.text import library
 from atlas_core.text.dataset import Dataset, Meta, is_dataset
@@ -32,6 +33,7 @@ from atlas_gui.widgets.hardware_panel import HardwareNews
 
 READING_SECONDS = 1.0
 LOG_LINES = 500  # of earlier sessions
+LOG_LINE_CHARS = 2000  # ours are shorter
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,7 @@ def watched(events: Iterable[Event]) -> Iterator[Event | CameApart]:
 def _last_lines(log: Path) -> tuple[str, ...]:
     if not log.is_file():
         return ()
-    with open(log, encoding="utf-8", errors="replace") as file:
-        return tuple(deque((line.rstrip("\n") for line in file), maxlen=LOG_LINES))
+    return tuple(deque((line[:LOG_LINE_CHARS] for line in lines(log)), maxlen=LOG_LINES))
 
 
 def dataset_of(info: RunInfo) -> Path:

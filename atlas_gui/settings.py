@@ -5,10 +5,15 @@ How a model learns is not kept here: that is a preset or a run's own `config.yam
 
 from __future__ import annotations
 
+import re
+
 from PySide6.QtCore import QByteArray, QSettings
 
-from atlas_core import paths
+from atlas_core import config, paths
 
+DEVICES = config.settings()["hardware.device"].choices
+MOST_THREADS = int(config.settings()["hardware.threads"].high or 0)
+NUMBER = re.compile(r"-?[0-9]{1,6}")
 THEMES = ("system", "light", "dark")
 
 
@@ -59,7 +64,8 @@ class Settings:
     @property
     def device(self) -> str:
         """A value of `hardware.device`."""
-        return self._text("machine/device") or "auto"
+        device = self._text("machine/device")
+        return device if device in DEVICES else "auto"
 
     @device.setter
     def device(self, device: str) -> None:
@@ -68,7 +74,7 @@ class Settings:
     @property
     def threads(self) -> int:
         """A value of `hardware.threads`."""
-        return max(0, self._number("machine/threads"))
+        return min(max(0, self._number("machine/threads")), MOST_THREADS)
 
     @threads.setter
     def threads(self, threads: int) -> None:
@@ -79,8 +85,8 @@ class Settings:
         return value if isinstance(value, str) else ""
 
     def _number(self, key: str) -> int:
-        value = str(self._file.value(key) or "")
-        return int(value) if value.lstrip("-").isdecimal() else 0
+        found = NUMBER.fullmatch(str(self._file.value(key)))
+        return int(found[0]) if found else 0
 
     def _bytes(self, key: str) -> QByteArray:
         value = self._file.value(key)

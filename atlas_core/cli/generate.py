@@ -19,6 +19,7 @@ from atlas_core.errors import DataError
 from atlas_core.events import Event, Finished, Generated, Notice, TextPiece
 
 FLAGS = [s for s in settings.settings().values() if s.section == "sampling" and s.name not in ("prompts", "interval")]
+MAX_PROMPTS_BYTES = 64 * 2**20
 BATCH = 16  # prompts computed together; more would want much memory for their caches
 
 
@@ -115,10 +116,17 @@ def read_prompts(file: Path, *, separator: str | None = None) -> list[str]:
     Raises `DataError` if the file cannot be read or holds none.
     """
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"The prompts in {file} cannot be read ({error}).",
+        with open(file, "rb") as stream:  # may be a pipe
+            content = stream.read(MAX_PROMPTS_BYTES + 1)
+        lines = content.decode("utf-8-sig").splitlines()
+    except OSError as error:
+        raise DataError(f"The prompts in {file} cannot be read ({error.strerror}).",
                         "It must be a text file in UTF-8.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"The prompts in {file} are not text in UTF-8.", "Save them as UTF-8.") from error
+    if len(content) > MAX_PROMPTS_BYTES:
+        raise DataError(f"The prompts in {file} are longer than {MAX_PROMPTS_BYTES // 2**20} MiB.",
+                        "Divide them among several files.")
     prompts = [line for line in lines if line.strip()] if separator is None else _between(lines, separator)
     if not prompts:
         raise DataError(f"There are no prompts in {file}.", "Write one on each line.")

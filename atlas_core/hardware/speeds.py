@@ -19,6 +19,7 @@ from atlas_core.forecast import Speed
 from atlas_core.hardware.device import machine_memory
 from atlas_core.hardware.processor import processor_name, usable_cores
 from atlas_core.hardware.telemetry import best_telemetry
+from atlas_core.reading import json_file
 
 FILE_NAME = "speeds.json"
 # Beside the model itself, what the time of a step depends on. The other settings change what is learned.
@@ -34,7 +35,8 @@ class Measured:
     operations: float
 
     def __post_init__(self) -> None:
-        if not (0 < self.speed.step_s < math.inf and 0 < self.operations < math.inf):
+        seconds = [number for number in dataclasses.astuple(self.speed) if number is not None]
+        if not (self.speed.step_s > 0 and all(0 <= number < 1e30 for number in (*seconds, self.operations))):
             raise ValueError(self)
 
 
@@ -102,8 +104,8 @@ def _file() -> Path:
 
 def _read() -> Known:
     try:
-        content = json.loads(_file().read_text(encoding="utf-8"))
-        return {name: {key: Measured(Speed(**found["speed"]), found["operations"]) for key, found in shapes.items()}
-                for name, shapes in content.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        content = json_file(_file())
+        return {name: {key: Measured(Speed(**found["speed"]), found["operations"])
+                       for key, found in shapes.items()} for name, shapes in content.items()}
+    except (OSError, ValueError, OverflowError, TypeError, KeyError, AttributeError):
         return {}

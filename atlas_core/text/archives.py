@@ -6,9 +6,9 @@ here: which members are text.
 
 from __future__ import annotations
 
-import lzma
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -24,19 +24,34 @@ MAX_NESTED_BYTES = 2**32          # an inner archive is kept in a temporary file
 MAX_RATIO = 250                   # text shrinks 3 to 20 times; bombs more than 1000 times
 _BOMB_BYTES = 10 * 2**20          # what is smaller when unpacked harms nobody
 
-_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+# What the zip library raises depends on the bytes. A wrong name, date, offset or length is one of the last two.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError)
+# The library unfolds the other methods a whole block at a time, which may be a thousand times what was asked for.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+class Allowance:
+    """What an archive on disk may unfold to, the archives in it counted in: each level of a bomb looks harmless."""
+
+    def __init__(self, packed_bytes: int) -> None:
+        self._packed_bytes = packed_bytes
+        self._unpacked_bytes = 0
+
+    def draw(self, unpacked_bytes: int, name: str) -> None:
+        """Raises `DataError` if that is too much on top of what was unfolded before."""
+        self._unpacked_bytes += unpacked_bytes
+        _check_size(self._unpacked_bytes, self._packed_bytes, name)
 
 
 @contextmanager
-def opened(file: BinaryIO, name: str) -> Iterator[zipfile.ZipFile]:
+def opened(file: BinaryIO, name: str, allowance: Allowance) -> Iterator[zipfile.ZipFile]:
     """The archive in `file`, checked. Raises `DataError` with one sentence if it is damaged or not safe."""
     with damage_told(name), zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         for member in members:
             _check_member(member, name)
-        unpacked = sum(member.file_size for member in members)
-        packed = sum(member.compress_size for member in members)
-        _check_size(unpacked, packed, name)
+        # Measured by the file: members may lie on top of each other, so their sizes can add up to more than it has.
+        allowance.draw(sum(member.file_size for member in members), name)
         yield archive
 
 
@@ -56,6 +71,8 @@ def damage_told(name: str) -> Iterator[None]:
     """Turn the zip library's many errors into one sentence."""
     try:
         yield
+    except DataError:
+        raise
     except _DAMAGE as error:
         raise DataError(f"The archive {name} is damaged ({error}).", "Download or pack it again.") from error
     except NotImplementedError as error:
@@ -78,6 +95,9 @@ def _check_member(member: zipfile.ZipInfo, name: str) -> None:
         raise DataError(f"The archive {name} holds a link ({member.filename}).", "Pack the files themselves.")
     if member.flag_bits & 1:
         raise DataError(f"The archive {name} is protected by a password.", "Unpack it first and add the folder.")
+    if member.compress_type not in _METHODS:
+        raise DataError(f"The archive {name} is packed with a method that cannot be read here (number "
+                        f"{member.compress_type}).", "Pack it again as an ordinary zip.")
     _check_size(member.file_size, member.compress_size, name)
 
 

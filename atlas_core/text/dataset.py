@@ -6,7 +6,6 @@ Works without torch. Not here: how the folder is made; that is `prepare.py`.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +16,7 @@ import numpy as np
 
 from atlas_core.errors import DataError
 from atlas_core.format import many
+from atlas_core.reading import json_file
 from atlas_core.text import shuffle
 from atlas_core.text.tokenizer import AtlasTokenizer
 
@@ -70,7 +70,9 @@ class Meta:
     def from_dict(raw: dict[str, Any]) -> Meta:
         """Raises `TypeError`, `KeyError` or `AttributeError` if `raw` is no description of a dataset."""
         splits = {name: Split(**values) for name, values in raw["splits"].items()}
-        return Meta(**{**raw, "splits": splits})
+        meta = Meta(**{**raw, "splits": splits})
+        _check_types(meta)
+        return meta
 
 
 class Dataset:
@@ -110,8 +112,14 @@ class Dataset:
 
     def offsets(self, split: str) -> np.ndarray:
         """Where each document begins, and at last the number of tokens.  # (documents + 1,) int64"""
-        self._split(split)
-        return np.load(offsets_file(self.path, split), mmap_mode="r", allow_pickle=False)
+        documents = self._split(split).documents
+        try:
+            offsets = np.load(offsets_file(self.path, split), mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, SyntaxError, EOFError) as error:  # its head is Python's spelling of a dict
+            raise DataError(f"The dataset {self.path} is damaged: {split}.offsets.npy is no array.", _AGAIN) from error
+        if not isinstance(offsets, np.ndarray) or offsets.dtype != np.int64 or offsets.shape != (documents + 1,):
+            raise DataError(f"The dataset {self.path} is damaged: {split}.offsets.npy is of another size.", _AGAIN)
+        return offsets
 
     def document(self, split: str, index: int) -> np.ndarray:
         """The ids of one document, its special tokens included."""
@@ -207,11 +215,12 @@ def is_dataset(folder: Path) -> bool:
 def read_meta(folder: Path) -> Meta:
     """The description of a dataset without opening its token files. Raises `DataError` with a remedy."""
     try:
-        raw = json.loads((folder / META_NAME).read_bytes())
+        raw = json_file(folder / META_NAME)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{folder} is not a dataset.", "Choose a prepared folder, or prepare one.") from None
     except OSError as error:
-        raise DataError(f"The dataset {folder} cannot be read: {error.strerror}.") from error
+        raise DataError(f"The dataset {folder} cannot be read: {error.strerror}.",
+                        "Check that it is there and that you may read it.") from error
     except ValueError as error:
         raise DataError(f"The dataset {folder} is damaged: {META_NAME} is not JSON.", _AGAIN) from error
     if isinstance(raw, dict) and raw.get("format") != FORMAT:
@@ -219,10 +228,26 @@ def read_meta(folder: Path) -> Meta:
     try:
         meta = Meta.from_dict(raw)
     except (TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"The dataset {folder} is damaged: {META_NAME} lacks something.", _AGAIN) from error
+        raise DataError(f"The dataset {folder} is damaged: {META_NAME} lacks something or says nonsense.",
+                        _AGAIN) from error
     if meta.dtype not in _DTYPES:
         raise DataError(f"The dataset {folder} is damaged: {META_NAME} names no type of numbers we know.", _AGAIN)
     return meta
+
+
+def _check_types(meta: Meta) -> None:
+    """Raises `TypeError` for values that are not what they must be; a name of a split is also one of a file."""
+    counts = [meta.n_vocab, meta.documents, meta.chunk_tokens,
+              *(count for split in meta.splits.values() for count in dataclasses.astuple(split))]
+    texts = (meta.name, meta.created, meta.dtype, meta.tokenizer, meta.tokenizer_fingerprint, meta.split_by,
+             meta.fingerprint)
+    sound = (all(type(count) is int and 0 <= count < 2**62 for count in counts)
+             and all(isinstance(text, str) for text in texts)
+             and {"train"} <= meta.splits.keys() <= set(SPLITS)
+             and all(isinstance(value, dict) for value in (meta.documents_left_out, meta.cleaned, meta.settings))
+             and isinstance(meta.skipped, list) and all(isinstance(skip, dict) for skip in meta.skipped))
+    if not sound:
+        raise TypeError(meta.name)
 
 
 def token_file(folder: Path, split: str) -> Path:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import codecs
 import io
-import json
 import os
 import re
 import zipfile
@@ -18,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeAlias
 
 from atlas_core.errors import DataError
+from atlas_core.reading import json_value
 from atlas_core.text import archives, cuts, encodings
 
 TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".markdown"})
@@ -115,7 +115,8 @@ def _walk(paths: Iterable[Path]) -> Iterator[_Found]:
         elif path.is_file():
             yield from _walk_file(path, _readable(path.name))
         else:
-            raise DataError(f"There is no file or folder {path}.", ADD_TEXT)
+            what = f"{path} is neither a file nor a folder" if path.exists() else f"There is no file or folder {path}"
+            raise DataError(f"{what}.", ADD_TEXT)
 
 
 def _walk_folder(root: Path) -> Iterator[_Found]:
@@ -123,11 +124,14 @@ def _walk_folder(root: Path) -> Iterator[_Found]:
     repeated = root / _COMBINED if parts else None
     for folder, hidden, names in _tree(root):
         for name in hidden:
-            yield _skipped(f"{_shown(root, Path(folder) / name)}/", "hidden folder")
+            reason = "hidden folder" if name.startswith(".") else "a link to a folder"
+            yield _skipped(f"{_shown(root, Path(folder) / name)}/", reason)
         for name in names:
             path = Path(folder) / name
             shown = _shown(root, path)
-            if path == repeated:
+            if path.is_symlink() and path.exists() and not path.resolve().is_relative_to(root.resolve()):
+                yield _skipped(shown, "a link that leads out of its folder")
+            elif path == repeated:
                 yield _repeated(shown, path.stat().st_size)
             else:
                 yield from _walk_file(path, shown)
@@ -138,16 +142,24 @@ def _shown(root: Path, path: Path) -> str:
 
 
 def _readable(name: str) -> str:
-    """A file's name as text: POSIX allows any bytes in it, and Python keeps foreign ones as half surrogate pairs."""
-    return name.encode("utf-8", "replace").decode()
+    """A file's name as text that can be shown: POSIX allows any bytes in it, also those that control a terminal.
+
+    Python keeps foreign ones as half surrogate pairs.
+    """
+    text = name.encode("utf-8", "replace").decode()
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def _tree(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Folder, its hidden folders (which are not entered) and its files, sorted so that the order is always the same."""
-    for folder, folders, names in os.walk(root):
-        hidden = sorted(name for name in folders if name.startswith("."))
-        folders[:] = sorted(set(folders) - set(hidden))
-        yield folder, hidden, sorted(names)
+    """Folder, its folders that are not entered (hidden ones and links) and its files, always in the same order."""
+    for folder, folders, names in os.walk(root, onerror=_refused):
+        passed = sorted(name for name in folders if name.startswith(".") or Path(folder, name).is_symlink())
+        folders[:] = sorted(set(folders) - set(passed))
+        yield folder, passed, sorted(names)
+
+
+def _refused(error: OSError) -> None:
+    raise error
 
 
 def _walk_file(path: Path, shown: str) -> Iterator[_Found]:
@@ -158,31 +170,32 @@ def _walk_file(path: Path, shown: str) -> Iterator[_Found]:
         yield _skipped(shown, "neither a file nor a folder")
     elif path.suffix.lower() in ARCHIVE_SUFFIXES and not path.name.startswith("."):
         with open_file() as file:
-            yield from _walk_archive(file, shown, depth=1)
+            yield from _walk_archive(file, shown, archives.Allowance(path.stat().st_size), depth=1)
     else:
         yield _found(shown, path.stat().st_size, open_file)
 
 
-def _walk_archive(file: BinaryIO, shown: str, *, depth: int) -> Iterator[_Found]:
-    with archives.opened(file, shown) as archive:
+def _walk_archive(file: BinaryIO, shown: str, allowance: archives.Allowance, *, depth: int) -> Iterator[_Found]:
+    with archives.opened(file, shown, allowance) as archive:
         members = sorted((m for m in archive.infolist() if not m.is_dir()), key=lambda m: m.filename)
         parts = any(_WIKI_PART.fullmatch(PurePosixPath(m.filename).name) for m in members)
         for member in members:
-            name = f"{shown}/{member.filename}"
+            name = _readable(f"{shown}/{member.filename}")
             if parts and member.filename == _COMBINED:
                 yield _repeated(name, member.file_size)
             elif _suffix(name) in ARCHIVE_SUFFIXES and not _hidden(member.filename):
-                yield from _walk_nested(archive, member, name, depth=depth)
+                yield from _walk_nested(archive, member, name, allowance, depth=depth)
             else:
                 yield _found(name, member.file_size, _opener(archive, member, name))
 
 
-def _walk_nested(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, *, depth: int) -> Iterator[_Found]:
+def _walk_nested(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, allowance: archives.Allowance,
+                 *, depth: int) -> Iterator[_Found]:
     if depth >= archives.MAX_DEPTH:
         yield _skipped(name, f"an archive more than {archives.MAX_DEPTH} deep in archives", bytes=member.file_size)
         return
     with archives.nested(archive, member, name) as file:
-        yield from _walk_archive(file, name, depth=depth + 1)
+        yield from _walk_archive(file, name, allowance, depth=depth + 1)
 
 
 def _opener(
@@ -301,8 +314,8 @@ def _field(line: bytes | None, text_field: str) -> tuple[str | None, str]:
     if not content:
         return None, ""
     try:
-        row = json.loads(content)
-    except (ValueError, RecursionError):  # no JSON, no Unicode, or nested without end
+        row = json_value(content)
+    except ValueError:  # no JSON or no Unicode
         return None, "lines that are not JSON"
     text = row.get(text_field) if isinstance(row, dict) else None
     if not isinstance(text, str):

@@ -24,6 +24,7 @@ import tiktoken
 
 from atlas_core.errors import TokenizerError
 from atlas_core.paths import resource, write_atomically
+from atlas_core.reading import json_file
 from atlas_core.text import cuts
 
 FILE_NAME = "tokenizer.json"
@@ -39,6 +40,8 @@ GPT2_ENDOFTEXT = b"<|endoftext|>"
 SPECIAL_NAMES = ("<|bos|>", "<|eos|>", "<|pad|>", "<|unk|>")
 SMALLEST_BPE = 256 + len(SPECIAL_NAMES)
 LARGEST_BPE = 2**20
+
+_NAME_CHARS = 100  # of a vocabulary's name; ours are far shorter
 
 _CHOICES = "Choose gpt2, bpe:4096 or a dataset folder."
 
@@ -143,13 +146,15 @@ class AtlasTokenizer:
     @staticmethod
     def from_dict(raw: dict[str, Any]) -> AtlasTokenizer:
         """The tokenizer that `to_dict` described. Raises `TokenizerError` if it is damaged or unknown."""
+        if not isinstance(raw, dict):
+            raise _damaged("it is no description of a vocabulary")
         if raw.get("format") != FORMAT:
             raise TokenizerError("The tokenizer is of a format that this version does not know.",
                                  "Prepare the dataset again, or update the program.")
         if raw.get("name") == "gpt2":
             tokenizer = gpt2()
         else:
-            tokenizer = AtlasTokenizer(str(raw.get("name")), _ranks_from_base64(raw.get("ranks")))
+            tokenizer = AtlasTokenizer(str(raw.get("name"))[:_NAME_CHARS], _ranks_from_base64(raw.get("ranks")))
         if raw.get("fingerprint") != tokenizer.fingerprint:
             raise _damaged("its fingerprint does not match its vocabulary")
         return tokenizer
@@ -165,15 +170,13 @@ class AtlasTokenizer:
         """Read a `tokenizer.json`, or the one in a folder. Raises `TokenizerError` with the reason."""
         source = path / FILE_NAME if path.is_dir() else path
         try:
-            raw = json.loads(source.read_bytes())
+            raw = json_file(source)
         except FileNotFoundError:
             raise TokenizerError(f"There is no tokenizer at {source}.", _CHOICES) from None
         except OSError as error:
-            raise TokenizerError(f"The tokenizer {source} cannot be read: {error.strerror}.") from error
+            raise TokenizerError(f"The tokenizer {source} cannot be read: {error.strerror}.", _CHOICES) from error
         except ValueError as error:
             raise _damaged(f"{source} is not JSON") from error
-        if not isinstance(raw, dict):
-            raise _damaged(f"{source} does not describe a tokenizer")
         return AtlasTokenizer.from_dict(raw)
 
 
@@ -274,13 +277,13 @@ def _printable(character: str) -> str:
 
 
 def _ranks_from_base64(tokens: Any) -> dict[bytes, int]:
-    if not isinstance(tokens, list):
-        raise _damaged("its vocabulary is missing")
+    if not isinstance(tokens, list) or len(tokens) > LARGEST_BPE:
+        raise _damaged("its vocabulary is missing or beyond all measure")
     try:
         ranks = {base64.b64decode(token, validate=True): rank for rank, token in enumerate(tokens)}
     except (TypeError, ValueError, binascii.Error) as error:
         raise _damaged("its vocabulary is not base64") from error
-    if len(ranks) != len(tokens) or not all(bytes([byte]) in ranks for byte in range(256)):
+    if len(ranks) != len(tokens) or b"" in ranks or not all(bytes([byte]) in ranks for byte in range(256)):
         raise _damaged("its vocabulary is incomplete")
     return ranks
 

@@ -27,6 +27,7 @@ from atlas_core.hardware import device as hardware
 from atlas_core.hardware.processor import processor_name
 from atlas_core.model.attention import WAYS as KERNELS
 from atlas_core.model.gpt import Block, rotations
+from atlas_core.reading import json_file
 from atlas_core.training.weights import WORKING_TYPES
 
 FILE_NAME = "calibration.json"
@@ -128,7 +129,7 @@ def _file() -> Path:
 def _read() -> dict[str, Way]:
     """What was remembered; a file that makes no sense counts as nothing."""
     try:
-        return {key: Way(*way) for key, way in json.loads(_file().read_text(encoding="utf-8")).items()}
+        return {key: Way(*way) for key, way in json_file(_file()).items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 

@@ -6,11 +6,15 @@ Knows nothing of the loop. Files are written beside their place and renamed, and
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import hashlib
 import itertools
 import json
 import os
+import struct
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -294,6 +298,7 @@ def load(path: Path, *, verify: bool = False) -> dict[str, Any]:
     """
     if verify:
         _verify(path)
+    _refuse_foreign(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -308,9 +313,55 @@ def load(path: Path, *, verify: bool = False) -> dict[str, Any]:
     if isinstance(state, dict) and isinstance(state.get("format"), int) and state["format"] != FORMAT:
         raise CheckpointError(f"{path} has the format {state['format']}, this program reads {FORMAT}.",
                               "Open it with the version of Atlas Studio that wrote it.")
+    if isinstance(state, dict) and "model_state_dict" in state:
+        raise CheckpointError(f"{path} holds the weights of another program, without the settings of their network.",
+                              "Train anew with that program's configuration file: atlas train --config FILE.")
     if not isinstance(state, dict) or any(key not in state for key in KEYS):
         raise CheckpointError(f"{path} is not a checkpoint of Atlas Studio.", "Choose an atlas_....pt file.")
+    _check_progress(state, path)
     return state
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raises `CheckpointError` for a file that torch would unfold to more than it holds, or unpickle in an old way."""
+    if not path.is_file():
+        return  # what is wrong with it will be told by who opens it
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError, OSError) as error:
+        raise CheckpointError(f"{path} is not a readable checkpoint.",
+                              "Choose another checkpoint of the run; each is whole by itself.") from error
+    packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+    if packed or sum(member.file_size for member in members) > path.stat().st_size:
+        raise CheckpointError(f"{path} would unfold to more than it holds, which no checkpoint does.",
+                              "It looks like a trap: do not open it.")
+
+
+def _check_progress(state: dict[str, Any], path: Path) -> None:
+    """Raises `CheckpointError` if the file says nonsense of where the run stood."""
+    with nonsense_told(path, "its progress is of another kind"):
+        progress = Progress(**state["progress"])
+        numbers = [getattr(progress, f.name) for f in dataclasses.fields(progress) if f.name != "recent_losses"]
+        numbers += progress.recent_losses
+    if not all(type(number) in (int, float) for number in numbers) or not 0 <= progress.step < 2**53:
+        raise _not_ours(path, "its progress is not told in numbers")
+
+
+@contextlib.contextmanager
+def nonsense_told(path: Path, reason: str) -> Iterator[None]:
+    """Turn what torch raises on values of another kind into a `CheckpointError`."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, AssertionError) as error:
+        raise _not_ours(path, reason) from error
+
+
+def _not_ours(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(f"{path} does not fit together: {reason}.",
+                           "The file is damaged or was made by another program.")
 
 
 def _verify(path: Path) -> None:
@@ -330,6 +381,9 @@ def load_model(path: Path, *, device: torch.device | str = "cpu", verify: bool =
         model = AtlasLM(config.model)
     load_weights(model, state["model"], path, assign=True)
     tokenizer = AtlasTokenizer.from_dict(state["tokenizer"])
+    if tokenizer.n_vocab > config.model.vocab_size:
+        raise _not_ours(path, f"its network knows {config.model.vocab_size} tokens, its vocabulary has "
+                              f"{tokenizer.n_vocab}")
     return Loaded(model.to(device, torch.float32).eval(), tokenizer, config, Progress(**state["progress"]).step, path)
 
 
@@ -361,7 +415,9 @@ def load_weights(model: AtlasLM, state: dict[str, Tensor], path: Path, *, assign
     Raises `CheckpointError` naming the first one that is missing, left over or misshapen.
     """
     wanted = weights(model)
-    for name in wanted.keys() | state.keys():
+    if not isinstance(state, dict) or not all(map(_is_matrix, state.values())):
+        raise _not_ours(path, "its weights are not plain numbers")
+    for name in sorted(wanted.keys() | state.keys(), key=str):
         there = tuple(state[name].shape) if name in state else None
         needed = tuple(wanted[name].shape) if name in wanted else None
         if there != needed:
@@ -369,6 +425,15 @@ def load_weights(model: AtlasLM, state: dict[str, Tensor], path: Path, *, assign
                                   "The file is damaged or was made by another program.")
     model.load_state_dict(state, strict=False, assign=assign)
     model.tie()
+
+
+def _is_matrix(tensor: Any) -> bool:
+    """Whether it is a tensor of ordinary numbers, with each of them in the file.
+
+    Strides let a few bytes pose as a matrix beyond any memory.
+    """
+    return (isinstance(tensor, Tensor) and tensor.layout == torch.strided and tensor.device.type == "cpu"
+            and tensor.dtype in (torch.float32, torch.bfloat16, torch.float16) and tensor.is_contiguous())
 
 
 def _finite(value: float) -> float | None:

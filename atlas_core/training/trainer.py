@@ -97,8 +97,8 @@ class Trainer:
         self.scaler = self._new_scaler()
         self.cooler = rests_for(config.hardware, self.device.type)
         self.progress = checkpoint.Progress()
-        if saved is not None:
-            self._go_on(saved)
+        if saved is not None and resume is not None:
+            self._go_on(saved, resume)
         self.resumed_from = self.progress.step
         self.agenda = Agenda(config, first_step=self.progress.step)
         self.epochs_apart = epochs_apart(config, self.train_windows.count)
@@ -402,7 +402,7 @@ class Trainer:
         else:
             saved = checkpoint.load(path)
             self.weights.load(saved["model"])
-            self._go_on(saved)
+            self._go_on(saved, path)
 
     # ---- saving and restoring -------------------------------------------------------------------
 
@@ -464,10 +464,11 @@ class Trainer:
         checkpoint.load_weights(self.model, saved["model"], path)
         return saved
 
-    def _go_on(self, saved: dict[str, Any]) -> None:
-        load_optimizers(self.optimizers, saved["optimizers"])
-        if saved["scaler"]:  # empty unless the run was in fp16
-            self.scaler.load_state_dict(saved["scaler"])
+    def _go_on(self, saved: dict[str, Any], path: Path) -> None:
+        with checkpoint.nonsense_told(path, "its optimizer's memory is of another kind"):
+            load_optimizers(self.optimizers, saved["optimizers"])
+            if saved["scaler"]:  # empty unless the run was in fp16
+                self.scaler.load_state_dict(saved["scaler"])
         self.progress = checkpoint.Progress(**saved["progress"])
         if saved["config"]["training"]["learning_rate"] != self.config.training.learning_rate:
             self.progress.rate_factor, self.progress.rollbacks = 1.0, 0  # a rate that was chosen since counts as it is
