@@ -80,8 +80,8 @@ def recorded(session: Trainer, run: Path, config: Config, dataset: Dataset) -> I
             for event in events:
                 try:
                     notices = [*_write_down(event, records), *disk.news()]
-                except OSError as error:  # too much waits for the disk: the session saves, if it can, and ends
-                    yield events.throw(cannot_write(run, error))
+                except (OSError, AtlasError) as error:  # too much waits: the session saves, if it can, and ends
+                    yield events.throw(cannot_write(run, error) if isinstance(error, OSError) else error)
                     continue
                 yield event
                 for notice in notices:

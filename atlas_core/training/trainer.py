@@ -408,7 +408,7 @@ class Trainer:
 
     def _save(self, kind: str, *, beside: bool = True) -> Iterator[Event]:
         """Begin to write a checkpoint of this step; `CheckpointSaved` comes once it is safe."""
-        self.saver.save(kind, self._moment(), beside=beside)
+        self.saver.save(kind, self.moment(), beside=beside)
         if kind == "step":
             self.agenda.saved_step = self.progress.step
         yield from self._news()
@@ -436,9 +436,10 @@ class Trainer:
         self.saver.wait()
         sound = all(bool(torch.isfinite(p).all()) for p in self.weights.masters)
         if sound and self.progress.step != self.saver.safe_step:
-            self.saver.save("emergency", self._moment(), beside=False)
+            self.saver.save("emergency", self.moment(), beside=False)
 
-    def _moment(self) -> Moment:
+    def moment(self) -> Moment:
+        """All that a checkpoint of this step holds, as it is; training goes on in the same tensors."""
         return Moment(self._state(), epoch=self._epoch(), learning_rate=self._rate(max(0, self.progress.step - 1)),
                       parameters=self.model.count_parameters())
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import shutil
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +17,15 @@ from typing import Any
 import pytest
 import torch
 
-from atlas_core import jobs, runs, soundness
+from atlas_core import config as settings
+from atlas_core import history, jobs, memory, runs, soundness
 from atlas_core.config import Config
 from atlas_core.control import Control
 from atlas_core.errors import AtlasError
-from atlas_core.events import CheckpointSaved, Event, Notice, StateChanged, StepDone
+from atlas_core.events import CheckpointSaved, EvalDone, Event, Notice, StateChanged, StepDone
 from atlas_core.model.gpt import AtlasLM
-from atlas_core.training import checkpoint, saver
+from atlas_core.training import checkpoint, room, saver
+from atlas_core.training.lines import Lines
 from tests import tiny
 
 GATE_SECONDS = 60.0  # no gate is shut for longer, so that a broken law fails and does not hang
@@ -65,6 +72,10 @@ def losses(events: list[Event]) -> list[float]:
 
 def saved(events: list[Event], kind: str = "step") -> list[int]:
     return [event.step for event in events if isinstance(event, CheckpointSaved) and event.kind == kind]
+
+
+def recorded_steps(run: Path) -> list[int]:
+    return [record["step"] for _, record in history.records(run / runs.METRICS_FILE) if record["event"] == "step"]
 
 
 def warnings(events: list[Event]) -> list[str]:
@@ -208,3 +219,250 @@ def test_a_checkpoint_does_not_count_while_the_curve_before_it_is_not_safe(
         train(dataset, tmp_path / "run", only_steps())
     assert runs.checkpoints(tmp_path / "run") == []
     assert list((tmp_path / "run" / runs.CHECKPOINTS_FOLDER).iterdir()) == []
+
+
+# ---- a disk that refuses --------------------------------------------------------------------------------
+
+
+def bytes_of_one(dataset: Path, folder: Path) -> int:
+    train(dataset, folder / "one", only_steps(training__max_steps=1, training__warmup_steps=0))
+    return runs.checkpoints(folder / "one")[0].bytes
+
+
+@pytest.fixture
+def small_disk(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on a file system with room for three checkpoints and a half: a real one where that may be mounted."""
+    size, folder = int(3.5 * bytes_of_one(dataset, tmp_path)), tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
+                      check=False, capture_output=True).returncode == 0:
+        yield folder
+        subprocess.run(["umount", str(folder)], check=True)
+        return
+
+    def free() -> int:
+        return size - sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+    write = checkpoint._Digested.write
+
+    def written(digested: Any, content: bytes) -> int:
+        digested.flush()
+        if free() < len(content):
+            digested.error = OSError(errno.ENOSPC, "No space left on device")
+            raise digested.error
+        return write(digested, content)
+
+    monkeypatch.setattr(room, "free_bytes", lambda _: free())
+    monkeypatch.setattr(checkpoint._Digested, "write", written)
+    yield folder
+
+
+@pytest.mark.usefixtures("saved_in_place")  # else it is chance which saves fall together
+@pytest.mark.parametrize("told_free", [True, False], ids=["by the free space", "by the failed write"])
+def test_a_full_disk_costs_old_step_checkpoints_and_never_the_best(
+        dataset: Path, small_disk: Path, told_free: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = small_disk / "run"
+    if not told_free:  # as with a quota
+        monkeypatch.setattr(room, "free_bytes", lambda _: 2**40)
+    config = only_steps(checkpointing__save_interval=2, checkpointing__keep_checkpoints=9,
+                        evaluation__eval_interval=3, training__early_stopping_patience=0)
+    events = train(dataset, run, config)
+    told = warnings(events)
+    assert ("may come to" in told[0]) is told_free
+    gone = [line for line in told if "made room" in line]
+    assert gone and "atlas_step_2.pt" in gone[0] and "best" not in "".join(gone)
+    assert len(losses(events)) == 12
+    lowest = min((event for event in events if isinstance(event, EvalDone)), key=lambda event: event.val_loss)
+    best, newest = runs.best(run), runs.newest(run)
+    assert best is not None and best.step == lowest.step and soundness.is_as_written(best.path)
+    assert newest is not None and newest.step == 12 and soundness.is_as_written(newest.path)
+
+
+class Refusal:
+    """Makes the writes of checkpoints fail half-way while it is on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.on, self.error = False, OSError(errno.EIO, "Input/output error")
+        write = checkpoint._Digested.write
+
+        def refused(digested: Any, content: bytes) -> int:
+            if self.on and digested.bytes > 1000:
+                digested.error = self.error
+                raise self.error
+            return write(digested, content)
+
+        monkeypatch.setattr(checkpoint._Digested, "write", refused)
+
+
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch) -> Refusal:
+    return Refusal(monkeypatch)
+
+
+def test_a_save_that_fails_leaves_the_run_going_and_the_older_checkpoints_whole(
+        dataset: Path, tmp_path: Path, refusal: Refusal) -> None:
+    run, events = tmp_path / "run", list[Event]()
+    for event in jobs.train(only_steps(training__max_steps=16), dataset, run, Control()):
+        events.append(event)
+        if isinstance(event, CheckpointSaved) and event.step == 4:
+            refusal.on = True
+        if isinstance(event, Notice) and event.level == "warning":
+            assert "The checkpoint of step" in event.message and "atlas_step_4.pt" in event.message
+            assert [info.step for info in runs.checkpoints(run) if soundness.is_as_written(info.path)] == [4]
+            refusal.on = False
+    assert len(losses(events)) == 16 and saved(events)[0] == 4 and saved(events)[-1] == 16
+    assert any(isinstance(event, Notice) and "can be written again" in event.message for event in events)
+    assert not list((run / runs.CHECKPOINTS_FOLDER).glob(".*"))
+
+
+def test_a_last_save_that_fails_is_an_error_that_names_the_last_good_checkpoint(
+        dataset: Path, tmp_path: Path, refusal: Refusal) -> None:
+    run, told = tmp_path / "run", list[Event]()
+    with pytest.raises(AtlasError, match=r"step 12 could not be written.*atlas_step_4\.pt") as caught:
+        for event in jobs.train(only_steps(), dataset, run, Control()):
+            told.append(event)
+            refusal.on = refusal.on or isinstance(event, CheckpointSaved)
+    assert caught.value.remedy
+    refusal.on = False
+    rest = train(dataset, run, only_steps(), resume=run)
+    assert losses(told)[:4] + losses(rest) == losses(told)  # the same steps once more
+
+
+def test_a_best_that_was_lost_leaves_the_next_that_is_better_than_the_kept_one(
+        dataset: Path, tmp_path: Path, refusal: Refusal) -> None:
+    config = only_steps(evaluation__eval_interval=4, checkpointing__save_interval=50)
+    run, validated = tmp_path / "run", []
+    for event in jobs.train(config, dataset, run, Control()):
+        if isinstance(event, EvalDone):
+            validated.append(event)
+            refusal.on = event.step == 8
+    best = runs.best(run)
+    assert [event.improved for event in validated] == [True] * 3
+    assert best is not None and best.step == 12 and validated[2].best == best.val_loss
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="only Unix limits the size of files")
+def test_a_system_that_takes_no_file_so_large_is_told_in_a_sentence(dataset: Path, tmp_path: Path) -> None:
+    import resource
+
+    size = bytes_of_one(dataset, tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))
+    try:
+        with pytest.raises(AtlasError, match="File too large"):
+            train(dataset, tmp_path / "run", only_steps())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert runs.checkpoints(tmp_path / "run") == []
+    assert recorded_steps(tmp_path / "run") == list(range(1, 13))
+
+
+def test_a_disk_with_room_for_less_than_a_run_warns_and_for_less_than_two_checkpoints_refuses(
+        dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(dataset, tmp_path / "run", only_steps(training__max_steps=4))
+    config = settings.load(tmp_path / "run" / runs.CONFIG_FILE)
+    one, held = memory.checkpoint_bytes(config), runs.checkpoints(tmp_path / "run")[0].bytes
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for free, run, said in ((memory.disk_bytes(config), empty, False), (2 * one, empty, True),
+                            (2 * one - held, tmp_path / "run", True)):
+        monkeypatch.setattr(room, "free_bytes", lambda _, free=free: free)
+        assert (room.foreseen(run, config) is not None) is said
+    monkeypatch.setattr(room, "free_bytes", lambda _: 2 * one - 1)
+    with pytest.raises(AtlasError, match="two of") as caught:
+        train(dataset, tmp_path / "refused", config)
+    assert caught.value.remedy and not (tmp_path / "refused").exists()
+
+
+def test_old_checkpoints_are_kept_where_all_of_them_would_not_make_room_enough(
+        dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(dataset, tmp_path / "run", only_steps())
+    before = runs.checkpoints(tmp_path / "run")
+    monkeypatch.setattr(room, "free_bytes", lambda _: 0)
+    assert room.make(tmp_path / "run", 2**40) == [] and runs.checkpoints(tmp_path / "run") == before
+    oldest, *_, newest = before
+    assert [info.step for info in room.make(tmp_path / "run", 1)] == [oldest.step]
+    assert newest not in room.expendable(tmp_path / "run")
+
+
+@pytest.mark.usefixtures("saved_in_place")
+def test_a_clock_that_runs_backwards_changes_nothing(
+        dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backwards = itertools.count(2_000_000_000, -3600)
+    monkeypatch.setattr(time, "time", lambda: float(next(backwards)))
+    run = tmp_path / "run"
+    train(dataset, run, only_steps(checkpointing__save_interval=2, checkpointing__keep_checkpoints=3))
+    assert [info.step for info in runs.checkpoints(run) if info.kind == "step"] == [8, 10, 12]
+    found, damaged = soundness.newest_sound(run)
+    assert found is not None and found.step == 12 and damaged == ()
+
+
+# ---- the lines of the curve -----------------------------------------------------------------------------
+
+
+class FullFile:
+    """A file on a disk that is full after a few bytes, until it is emptied."""
+
+    def __init__(self, file: Any, room: int) -> None:
+        self._file, self.room = file, room
+
+    def write(self, content: bytes) -> int:
+        taken = bytes(content)[: self.room]
+        if not taken:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.room -= len(taken)
+        return int(self._file.write(taken))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def test_lines_that_a_full_disk_cuts_off_are_whole_in_the_end(tmp_path: Path) -> None:
+    lines = Lines(tmp_path / "x.jsonl")
+    lines._file = full = FullFile(lines._file, 7)  # type: ignore[assignment]
+    for number in range(5):
+        lines.add(f"line {number}")
+    assert lines.waiting_bytes == 5 * 7 - 7
+    with pytest.raises(OSError, match="No space"):
+        lines.sync()
+    full.room = 10**6
+    lines.sync()
+    lines.close()
+    assert (tmp_path / "x.jsonl").read_text().splitlines() == [f"line {number}" for number in range(5)]
+
+
+def test_training_goes_on_while_its_curve_cannot_be_written_and_ends_before_too_much_waits(
+        dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files: list[FullFile] = []
+    opened = Lines._open
+    monkeypatch.setattr(Lines, "_open", lambda lines: files.append(FullFile(opened(lines), 10**6)) or files[-1])
+    run, told = tmp_path / "run", list[Event]()
+    for event in jobs.train(only_steps(), dataset, run, Control()):
+        told.append(event)
+        if isinstance(event, StepDone) and event.step in (5, 7):
+            for file in files:
+                file.room = 0 if event.step == 5 else 10**6
+    notices = [event.message for event in told if isinstance(event, Notice)]
+    assert sum("cannot be written now" in message for message in notices) == 1
+    assert any("complete again" in message for message in notices)
+    assert recorded_steps(run) == list(range(1, 13))
+
+    monkeypatch.setattr("atlas_core.training.lines.MOST_WAITING_BYTES", 300)
+    with pytest.raises(AtlasError, match="No space left"):
+        for event in jobs.train(only_steps(), dataset, tmp_path / "other", Control()):
+            if isinstance(event, CheckpointSaved) and event.step == 4:
+                for file in files:
+                    file.room = 0
+    newest = runs.newest(tmp_path / "other")
+    assert newest is not None and newest.step == 4
+
+
+def test_a_folder_that_is_deleted_under_its_run_is_whole_again_with_the_next_checkpoint(
+        dataset: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    job = jobs.train(only_steps(), dataset, run, Control())
+    next(event for event in job if isinstance(event, CheckpointSaved))
+    shutil.rmtree(run)
+    tiny.drain(job)
+    assert recorded_steps(run) == list(range(1, 13))
+    assert "SESSION" in (run / runs.LOG_FILE).read_text() and runs.inspect(run).state == "done"
