@@ -130,7 +130,10 @@ def _validation_batch_s(session: Trainer) -> float:
 
 
 def _save_s(session: Trainer) -> float:
-    """One checkpoint written, made durable and digested, in a file without a name; 0 if the disk is too full."""
+    """One checkpoint written, made durable and digested, in a file without a name; 0 if the disk is too full.
+
+    It is the most that a save may cost training, which goes on beside it.
+    """
     home = paths.home() if paths.home().is_dir() else Path(tempfile.gettempdir())
     if shutil.disk_usage(home).free < 2 * memory.checkpoint_bytes(session.config):
         return 0.0

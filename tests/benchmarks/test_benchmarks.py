@@ -17,9 +17,10 @@ from atlas_core import runs
 from atlas_core.config import Config, settings
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.text.dataset import Dataset
+from atlas_core.training import trainer
 from tests import tiny
 from tests.benchmarks import __main__ as program
-from tests.benchmarks import flops, forecast, measure, memory_grid, quality
+from tests.benchmarks import flops, forecast, measure, memory_grid, quality, saving
 from tests.benchmarks.child import Reading
 from tests.benchmarks.contest import Result, contest
 from tests.benchmarks.learners import Point
@@ -172,6 +173,13 @@ def test_the_program_prints_a_table_and_keeps_the_figures(tmp_path: Path, capsys
     assert kept["sections"]["memory"][0]["peak_bytes"] > 0
     assert {"processor", "cores", "memory_bytes"} < set(kept["machine"])
     assert "2 x 32" in capsys.readouterr().out
+
+
+def test_a_save_is_measured_in_its_place_and_beside(dataset: Path, tmp_path: Path) -> None:
+    found = saving.row(trainer.settle(plain(), Dataset.open(dataset)), Dataset.open(dataset), tmp_path,
+                       Effort(rounds=1, seconds=0.01))
+    assert min(found[key] for key in ("bytes", "step_s", "in_place_lost_s", "beside_stall_s", "tokens_per_s")) > 0
+    assert [info.kind for info in runs.checkpoints(tmp_path)] == ["step"]
 
 
 def test_a_forecast_stands_beside_the_run_it_foresaw(
