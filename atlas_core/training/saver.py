@@ -29,7 +29,7 @@ from atlas_core.hardware.ram import total_and_available_bytes
 from atlas_core.paths import cannot_write
 from atlas_core.runs import CheckpointInfo
 from atlas_core.training import checkpoint, room
-from atlas_core.training.checkpoint import Moment
+from atlas_core.training.checkpoint import Moment, Progress
 
 SPARED_BYTES = 2**29  # of free memory that no snapshot takes
 NICER_BY = 10
@@ -68,13 +68,17 @@ class Saver:
         """Whether a save is in flight."""
         return any(not save.written.done() for save in self._saves)
 
+    def would_wait(self, progress: Progress) -> bool:
+        """Whether a save of this moment had to wait for one in flight: for its own snapshot nothing waits."""
+        return self.busy and (self._snapshot is None or self._snapshot.progress != progress)
+
     def save(self, kind: str, moment: Moment, *, beside: bool = True) -> None:
         """Begin to write `moment`; waits first for an earlier one that is in flight.
 
         It is written in its place, while training waits, unless `beside` and there is memory for a snapshot.
         """
         started = time.perf_counter()
-        if self._snapshot is None or not self.busy or self._snapshot.progress != moment.progress:
+        if not self.busy or self.would_wait(moment.progress):
             self.wait()
             self._snapshot = None  # before the next is taken
             self._snapshot = snapshot(moment) if beside else None

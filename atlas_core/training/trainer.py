@@ -160,8 +160,8 @@ class Trainer:
 
     @property
     def _in_doubt(self) -> bool:
-        """Whether no step checkpoint should be begun now: one is in flight, or the last step was a bad one."""
-        return self.saver.busy or recovery.in_doubt(self.progress, self.config.training)
+        """Whether no step checkpoint should be begun now: an earlier one is in flight, or the last step was bad."""
+        return self.saver.would_wait(self.progress) or recovery.in_doubt(self.progress, self.config.training)
 
     def _complete(self) -> bool:
         return self.progress.step >= self.config.training.max_steps

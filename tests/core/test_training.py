@@ -377,6 +377,7 @@ def test_a_damaged_checkpoint_is_refused_before_it_is_used(dataset: Path, tmp_pa
         train(dataset, tmp_path / "run", tiny.config(training__max_steps=20), resume=last)
 
 
+@pytest.mark.usefixtures("saved_in_place")
 def test_a_run_goes_on_from_its_newest_sound_checkpoint_and_names_the_damaged_one(
         dataset: Path, tmp_path: Path) -> None:
     whole = losses(train(dataset, tmp_path / "run"))
