@@ -226,7 +226,7 @@ class Hardware:
     threads: int = setting(0, "Processor threads for training; 0 means one for every core.",
                            low=0, high=1024, advanced=True)
     keep_awake: bool = setting(True, "Keep the computer from falling asleep while it trains.")
-    target_temperature: float = setting(0.0, "Cool mode: rests between steps keep what computes at this temperature; "
+    target_temperature: float = setting(0.0, "Cool mode: rests between batches keep what computes at this temperature; "
                                         "0 turns it off.", unit="°C", low=0.0, high=95.0)
     power_limit: float = setting(0.0, "Cool mode: rests keep the mean power of what computes at this or below; 0 "
                                  "turns it off.", unit="W", low=0.0, high=2000.0, advanced=True)

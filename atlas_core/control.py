@@ -84,6 +84,11 @@ class Control:
         return self._paused and not self._stop
 
     @property
+    def wished(self) -> bool:
+        """Whether somebody waits for the job: to stop, to pause, to save or to write a text."""
+        return self._stop or self._paused or self._save or bool(self._samples)
+
+    @property
     def text_stopping(self) -> bool:
         return self._stop_text
 

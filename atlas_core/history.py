@@ -35,6 +35,7 @@ class History:
         self.resumed_steps: list[int] = []
         self.skipped_steps: list[int] = []
         self.rolled_back_steps: list[int] = []  # where the run went on from
+        self.rate_factor = 1.0  # on the schedule's learning rate, since it went back last
         self.pace = Pace()
 
     @property
@@ -62,6 +63,7 @@ class History:
             self.skipped_steps.append(event["step"])
         elif kind == "rolled_back":
             self._go_back(event["to_step"])
+            self.rate_factor = _number(event["learning_rate_factor"])
         elif kind == "checkpoint":
             self.checkpoint_steps.append(event["step"])
         elif kind == "run":

@@ -624,7 +624,9 @@ class MainWindow(QMainWindow):
         self.tray.tell(message, "bad")
         log.error("%s %s", message, remedy)
         dialog = error_dialog.show_error(self, message, remedy, log_path=paths.log_file(), offer=LOWER_RATE)
-        dialog.offer_taken.connect(lambda: self.session.resume_run(run.path, rate_factor=RATE_FACTOR))
+        # The seat-belt has lowered it already, and a rate that is chosen anew counts as it is.
+        factor = RATE_FACTOR * self.session.history.rate_factor
+        dialog.offer_taken.connect(lambda: self.session.resume_run(run.path, rate_factor=factor))
 
     def show_error(self, message: str, remedy: str = "", details: str = "") -> None:
         """The one funnel of everything that goes wrong."""

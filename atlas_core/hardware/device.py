@@ -135,13 +135,13 @@ def use_fast_products(device: torch.device) -> None:
         torch.set_float32_matmul_precision("medium")
 
 
-def finish(device: torch.device) -> None:
-    """Wait until `device` has done what it was given; the processor does so at once."""
+def finish(device_type: str) -> None:
+    """Wait until the device has done what it was given; the processor does so at once."""
     import torch
 
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
+    if device_type == "cuda":
+        torch.cuda.synchronize()
+    elif device_type == "mps":
         torch.mps.synchronize()
 
 

@@ -15,6 +15,7 @@ from atlas_core import hours
 from atlas_core.config import Hardware
 from atlas_core.control import Control
 from atlas_core.events import Cooling, Event, Notice
+from atlas_core.hardware.device import finish
 from atlas_core.hardware.telemetry import Reading, Telemetry, telemetry_of
 from atlas_core.training import thermal
 from atlas_core.training.power import PowerBudget
@@ -34,12 +35,12 @@ NO_SENSOR = ("Cool mode is off: this machine does not tell the temperature of wh
 
 
 class Rests(Protocol):
-    """Something that may make training rest between two steps."""
+    """Something that may make training rest between two batches, whether or not a step ends between them."""
 
     def rest(self, control: Control) -> Generator[Event, None, float]:
         """Idle as long as is due, telling what there is to tell; returns the seconds that took.
 
-        Ends at once for any wish: what is still due then is made up for after the next step.
+        Ends at once for any wish: what is still due then is made up for when it is fulfilled.
         """
         ...
 
@@ -68,9 +69,13 @@ class Cooler:
     """Rests that keep a temperature, a mean power, or both; the longer rest counts."""
 
     def __init__(self, wished: Hardware, telemetry: Telemetry, *, clock: Callable[[], float] = time.monotonic,
-                 local_time: Callable[[], time.struct_time] = time.localtime, notice: str = "") -> None:
-        """To be made and used in one thread. `clock` is in seconds; `notice` is told once."""
-        self._notice = notice
+                 local_time: Callable[[], time.struct_time] = time.localtime, notice: str = "",
+                 finish: Callable[[], None] = lambda: None) -> None:
+        """To be made and used in one thread. `clock` is in seconds; `notice` is told once.
+
+        `finish` waits until the device has done what it was given: while it computes, waiting is no rest.
+        """
+        self._notice, self._finish = notice, finish
         self._wished, self._telemetry, self._clock, self._local_time = wished, telemetry, clock, local_time
         self._quiet = hours.parse(wished.quiet_hours)
         self._thermostat = Thermostat(self._target_c())
@@ -86,17 +91,18 @@ class Cooler:
             yield Notice(self._notice, "warning")
             self._notice = ""
         self._take(control.target_temperature)
-        began_s = self._clock()
         if self._is_idle:
-            self._worked_from_s = began_s
+            self._worked_from_s = self._clock()
             return 0.0
+        self._finish()
+        began_s = self._clock()
         worked_s = began_s - self._worked_from_s
         self._budget.worked(worked_s)
         self._look(began_s)
         self._thermostat.worked(worked_s, began_s)
         yield from self._news(began_s)
         now_s, woken = began_s, False
-        while (due_s := self._due_s) and not (woken or control.stopping or control.paused):
+        while (due_s := self._due_s) and not (woken or control.wished):
             woken = control.wait(min(due_s, LOOK_S))
             before_s, now_s = now_s, self._clock()
             self._thermostat.rested(now_s - before_s)
@@ -183,4 +189,4 @@ def rests_for(wished: Hardware, device_type: str) -> Rests:
         lacking, wished = f"{lacking} {NO_POWER}".strip(), replace(wished, power_limit=0.0)
     if telemetry is None or (reading.temperature_c is None and not wished.power_limit):
         return NoRests(lacking)
-    return Cooler(wished, telemetry, notice=lacking)
+    return Cooler(wished, telemetry, notice=lacking, finish=lambda: finish(device_type))

@@ -57,7 +57,7 @@ def test_a_run_that_goes_back_takes_its_curve_back_and_leaves_a_mark() -> None:
                   RolledBack(4, 2, 0.5, "Went back."), step(3, 1.9), StepSkipped(4, "No number.")):
         live.add(event)
     assert live.steps == [1, 2, 3] and live.losses == [2.0, 2.0, 1.9] and live.eval_steps == [2]
-    assert live.skipped_steps == [4] and live.rolled_back_steps == [2]
+    assert live.skipped_steps == [4] and live.rolled_back_steps == [2] and live.rate_factor == 0.5
 
 
 def test_the_mark_of_going_back_lies_where_the_run_went_on(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,11 @@ from atlas_core import hours, jobs, presets
 from atlas_core.config import Config, Hardware
 from atlas_core.control import Control
 from atlas_core.errors import ConfigError
-from atlas_core.events import Cooling, EvalDone, Event, Finished, Notice, StateChanged, StepDone
+from atlas_core.events import CheckpointSaved, Cooling, EvalDone, Event, Finished, Notice, StateChanged, StepDone
 from atlas_core.hardware import telemetry
 from atlas_core.hardware.telemetry import Reading
-from atlas_core.training import cooling, thermal
+from atlas_core.text.dataset import Windows
+from atlas_core.training import cooling, thermal, trainer
 from atlas_core.training.cooling import Cooler
 from atlas_core.training.thermal import Thermostat
 from tests import tiny
@@ -216,9 +217,10 @@ def losses(events: list[Event]) -> list[float]:
 def test_a_cooled_run_takes_the_same_steps_bit_for_bit_only_later(
     dataset: Path, tmp_path: Path, warm_machine: Callable[[float | None], None]
 ) -> None:
-    plain = train(dataset, tmp_path / "plain")
+    plain = train(dataset, tmp_path / "plain", training__gradient_accumulation_steps=4, training__batch_size=2)
     warm_machine(64.0)
-    cooled = train(dataset, tmp_path / "cooled", hardware__target_temperature=65.0)
+    cooled = train(dataset, tmp_path / "cooled", training__gradient_accumulation_steps=4, training__batch_size=2,
+                   hardware__target_temperature=65.0)
     assert losses(cooled) == losses(plain)
     told = [e for e in cooled if isinstance(e, Cooling)]
     assert told and told[-1].state == thermal.HOLDING and told[-1].target_c == 65.0
@@ -235,6 +237,68 @@ def test_the_speed_that_is_told_counts_the_rests(
     tokens = tiny.config().tokens_per_step
     assert sum(tokens / step.tokens_per_s for step in steps) == pytest.approx(steps[-1].seconds, rel=1e-6)
     assert steps[-1].seconds <= wall_s
+
+
+class Noted:
+    """Rests without idling, told apart from the batches between which they lie."""
+
+    def __init__(self, story: list[str]) -> None:
+        self._story = story
+
+    def rest(self, control: Control) -> Generator[Event, None, float]:  # noqa: ARG002
+        self._story.append("rest")
+        yield from ()
+        return 0.0
+
+    def skip(self) -> None:
+        """No time is counted."""
+
+
+def test_a_step_that_adds_up_batches_rests_between_them(
+        dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    story: list[str] = []
+    true_batch = Windows.batch
+
+    def batch(self: Windows, first: int, count: int) -> object:
+        story.append("batch")
+        return true_batch(self, first, count)
+
+    monkeypatch.setattr(Windows, "batch", batch)
+    monkeypatch.setattr(trainer, "rests_for", lambda *_: Noted(story))
+    train(dataset, tmp_path / "run", training__gradient_accumulation_steps=3, training__max_steps=4,
+          evaluation__eval_interval=0, sampling__interval=0)
+    assert story[:11] == ["rest", *["batch", "rest"] * 5]
+
+
+@pytest.mark.parametrize("wish", ["stop", "save_now"])
+def test_a_wish_in_the_midst_of_a_step_waits_for_its_batches_and_for_no_rest(
+        dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: str,
+        saved_in_place: None) -> None:  # noqa: ARG001
+    batches, true_batch = [0], Windows.batch
+
+    def batch(self: Windows, first: int, count: int) -> object:
+        batches[0] += 1
+        return true_batch(self, first, count)
+
+    monkeypatch.setattr(Windows, "batch", batch)
+    monkeypatch.setattr(cooling, "LOOK_S", 0.05)
+    monkeypatch.setattr(telemetry, "_processor_temperature_c", lambda: 90.0 if batches[0] else 62.0)
+    control, times_s = Control(), []
+    for event in jobs.train(tiny.config(hardware__target_temperature=65.0, training__gradient_accumulation_steps=4,
+                                        sampling__interval=0), dataset, tmp_path / "run", control):
+        if isinstance(event, Cooling) and event.state == thermal.HOT and not times_s:
+            assert 0 < batches[0] < 4  # within the first step
+            times_s.append(time.monotonic())
+            getattr(control, wish)()
+        elif isinstance(event, StepDone) and event.step == 1:
+            assert batches[0] == 4
+        elif isinstance(event, CheckpointSaved) and not control.stopping:
+            assert event.step == 1
+            control.stop()
+        if isinstance(event, Finished):
+            times_s.append(time.monotonic())
+            assert event.details["step"] == 1
+    assert times_s[1] - times_s[0] < thermal.LONGEST_HOT_S / 5
 
 
 @pytest.mark.parametrize("wish", ["stop", "pause"])

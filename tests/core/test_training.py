@@ -379,7 +379,7 @@ def test_a_damaged_checkpoint_is_refused_before_it_is_used(dataset: Path, tmp_pa
 
 @pytest.mark.usefixtures("saved_in_place")
 def test_a_run_goes_on_from_its_newest_sound_checkpoint_and_names_the_damaged_one(
-        dataset: Path, tmp_path: Path) -> None:
+        dataset: Path, tmp_path: Path, saved_in_place: None) -> None:  # noqa: ARG001
     whole = losses(train(dataset, tmp_path / "run"))
     last = runs.resolve(tmp_path / "run")
     damage(last)
