@@ -428,6 +428,7 @@ def test_lines_that_a_full_disk_cuts_off_are_whole_in_the_end(tmp_path: Path) ->
     assert (tmp_path / "x.jsonl").read_text().splitlines() == [f"line {number}" for number in range(5)]
 
 
+@pytest.mark.usefixtures("saved_in_place")  # so that the disk fills up at a known step
 def test_training_goes_on_while_its_curve_cannot_be_written_and_ends_before_too_much_waits(
         dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files: list[FullFile] = []
