@@ -121,7 +121,9 @@ def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield line, record
 
 
-# What a record of each kind needs, so that it can be shown: numbers (or null, for what JSON cannot hold) and texts.
+# What a record of each kind needs, so that it can be shown. A number may be null, for what JSON cannot hold.
+_STEPS = {"step": ("step",), "eval": ("step",), "sample": ("step",), "skipped": ("step",), "checkpoint": ("step",),
+          "rolled_back": ("step", "to_step")}
 _NUMBERS = {
     "step": ("loss", "learning_rate", "tokens_per_s", "grad_norm", "seconds", "tokens_seen"),
     "eval": ("val_loss",),
@@ -131,12 +133,18 @@ _TEXTS = {"sample": ("prompt", "text")}
 
 
 def _is_ours(record: dict[str, Any]) -> bool:
-    """Whether a line of a run's file is what this program writes; kinds it does not know need only a sound step."""
-    kind, step = record.get("event"), record.get("step", 0)
-    return (isinstance(kind, str) and type(step) is int and 0 <= step < 2**53
+    """Whether a line of a run's file is what this program writes; of kinds it does not know only the steps matter."""
+    kind = record.get("event")
+    return (isinstance(kind, str)
+            and all(name in record for name in _STEPS.get(kind, ()))
+            and all(_is_step(record.get(name, 0)) for name in ("step", "to_step"))
+            and _is_step(record.get("resumed_from") or 0)
             and all(_is_number(record.get(name, "missing")) for name in _NUMBERS.get(kind, ()))
-            and all(isinstance(record.get(name), str) for name in _TEXTS.get(kind, ()))
-            and ("step" in record or kind not in _NUMBERS))
+            and all(isinstance(record.get(name), str) for name in _TEXTS.get(kind, ())))
+
+
+def _is_step(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53
 
 
 def _is_number(value: Any) -> bool:

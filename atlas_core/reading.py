@@ -43,8 +43,8 @@ def lines(path: Path) -> Iterator[str]:
     """The lines of a text file without their ends; one of more than `MAX_LINE_BYTES` is passed over."""
     with open(path, "rb") as file:
         while line := file.readline(MAX_LINE_BYTES):
-            whole = True
-            while len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
-                line, whole = file.readline(MAX_LINE_BYTES), False
-            if whole:
+            if len(line) < MAX_LINE_BYTES or line.endswith(b"\n"):
                 yield line.decode("utf-8", "replace").rstrip("\r\n")
+                continue
+            while line and not line.endswith(b"\n"):
+                line = file.readline(2**20)

@@ -26,6 +26,7 @@ ARCHIVE_SUFFIXES = frozenset({".zip"})
 
 PIECE_CHARS = 4 * 2**20       # a longer document comes in several pieces
 MAX_LINE_BYTES = 64 * 2**20   # a longer line of .jsonl is no document
+_REST_BYTES = 2**20           # of which it is passed over in pieces of this size
 _PEEK_BYTES = 2**13
 
 # The "plain text Wikipedia" archive: everything twice, once in small files and once in one.
@@ -299,11 +300,14 @@ def _line_documents(found: _Found, text_field: str, on_skip: OnSkip) -> Iterator
 def _lines(stream: BinaryIO) -> Iterator[tuple[bytes | None, int]]:
     """Each line and its length; None in place of a line beyond MAX_LINE_BYTES."""
     while line := stream.readline(MAX_LINE_BYTES):
-        size, whole = len(line), True
-        while len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
-            line, whole = stream.readline(MAX_LINE_BYTES), False
+        size = len(line)
+        if size < MAX_LINE_BYTES or line.endswith(b"\n"):
+            yield line, size
+            continue
+        while line and not line.endswith(b"\n"):
+            line = stream.readline(_REST_BYTES)
             size += len(line)
-        yield (line if whole else None), size
+        yield None, size
 
 
 def _field(line: bytes | None, text_field: str) -> tuple[str | None, str]:
