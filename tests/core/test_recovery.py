@@ -255,6 +255,15 @@ def test_texts_and_validations_of_the_way_that_was_taken_back_are_gone_from_the_
     assert [step for kind, step, _ in curve(tmp_path / "run") if kind == "eval"] == [11, 22, 33, 40]
 
 
+def test_tensorboard_shows_no_step_twice_after_going_back(dataset: Path, tmp_path: Path, spoil: Spoil) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    spoil({9, 10, 11})
+    train(dataset, tmp_path / "run", belted(logging__tensorboard=True, training__max_steps=16))
+    reader = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    reader.Reload()
+    assert [scalar.step for scalar in reader.Scalars("train/loss")] == list(range(1, 17))
+
+
 # ---- giving up ----------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QSystemTrayIcon, QWidget
 from pytestqt.qtbot import QtBot
 
 from atlas_core import paths, runs
-from atlas_core.events import Finished, Notice, StepDone
+from atlas_core.events import Finished, Notice, RolledBack, StepDone, StepSkipped
 from atlas_gui import sentences
 from atlas_gui.app import close_on_interrupt
 from atlas_gui.main_window import MainWindow
@@ -66,6 +66,8 @@ def test_with_a_tray_only_who_is_not_looking_is_told(qtbot: QtBot, monkeypatch: 
 def test_news_are_the_end_and_the_warnings() -> None:
     assert sentences.news(Finished("done", details={"step": 12})) == ("Training is done after 12 steps.", "good")
     assert sentences.news(Notice("Paused by heat.", "warning")) == ("Paused by heat.", "warning")
+    assert sentences.news(RolledBack(9, 4, 0.5, "Went back.")) == ("Went back.", "warning")
+    assert sentences.news(StepSkipped(9, "Skipped.")) is None  # the curve marks it, and the run goes on
     assert sentences.news(Finished("stopped")) is None  # the person did that
     assert sentences.news(StepDone(1, 0.1, 2.0, 1e-3, 1.0, 100.0, 64, 1.0)) is None
 

@@ -11,12 +11,21 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
-from PySide6.QtWidgets import QApplication, QComboBox, QDialog, QLabel, QPushButton, QScrollArea, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QDialog,
+    QLabel,
+    QPlainTextEdit,
+    QPushButton,
+    QScrollArea,
+    QWidget,
+)
 from pytestqt.qtbot import QtBot
 
 from atlas_core import config as configuration
 from atlas_core import jobs, presets, runs
-from atlas_core.events import TextPiece
+from atlas_core.events import Healed, RolledBack, StepSkipped, TextPiece
 from atlas_gui import theme
 from atlas_gui.main_window import MainWindow
 from atlas_gui.session import IDLE, PAUSED, STARTING, TRAINING
@@ -410,6 +419,17 @@ def test_a_run_that_came_apart_is_offered_half_the_learning_rate(tiny_window: Ma
     assert tiny_window.session.run is not None
     kept = configuration.load(tiny_window.session.run.path / runs.CONFIG_FILE)
     assert kept.training.learning_rate == tiny_window.session.config.training.learning_rate / 2
+
+
+def test_what_a_run_mends_is_told_on_the_window_and_in_its_log(tiny_window: MainWindow, qtbot: QtBot) -> None:
+    for event, said in ((StepSkipped(3, "Step 3 was skipped."), "Step 3 was skipped."),
+                        (RolledBack(9, 4, 0.5, "It went back."), "It went back."),
+                        (Healed(2, 2, 8, False, "Smaller batches."), "Smaller batches.")):
+        tiny_window.session._on_training_event(event)
+        qtbot.waitUntil(lambda said=said: tiny_window.toast.text == said, timeout=JOB_MS)
+        log = tiny_window.train_tab.findChild(QPlainTextEdit, "logView")
+        assert log is not None and said in log.toPlainText()
+    assert tiny_window.session.history.rate_factor == 0.5
 
 
 def test_the_machine_fits_a_preset_that_is_too_big(window: MainWindow) -> None:
