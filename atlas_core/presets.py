@@ -6,6 +6,7 @@ A preset is an ordinary configuration file; nothing here knows what its numbers 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,19 +31,30 @@ class Preset:
 def all_presets() -> dict[str, Preset]:
     """Ours from smallest to largest, then the user's by name.
 
-    A user's file that cannot be read is left out: `find` by its path tells why.
+    A user's file that cannot be read is left out, and `unreadable` tells why.
     """
     found = {}
     for name in BUILT_IN:
         path = paths.resource("presets", f"{name.lower()}.yaml")
         found[name] = Preset(name, settings.load(path), builtin=True, path=path)
+    for _, preset in _of_the_user():
+        if isinstance(preset, Preset):
+            found.setdefault(preset.name, preset)
+    return found
+
+
+def unreadable() -> list[str]:
+    """A sentence for each of the user's presets that cannot be read."""
+    return [f"Your preset {path.name} is left out: {error}" for path, error in _of_the_user()
+            if isinstance(error, ConfigError)]
+
+
+def _of_the_user() -> Iterator[tuple[Path, Preset | ConfigError]]:
     for path in sorted(paths.user_presets_dir().glob("*.yaml")):
         try:
-            preset = read_preset(path)
-        except ConfigError:
-            continue
-        found.setdefault(preset.name, preset)
-    return found
+            yield path, read_preset(path)
+        except ConfigError as error:
+            yield path, error
 
 
 def read_preset(path: Path) -> Preset:

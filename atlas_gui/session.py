@@ -127,6 +127,8 @@ class Session(QObject):
         """Begin: look at the runs, the datasets and the machine."""
         self._crew.start("watch", lambda: errands.readings(self._watch_control), on_event=self.hardware_read,
                          on_failed=self.failed)
+        for sentence in presets.unreadable():
+            self.noticed.emit(sentence, "warning")
         self._quiet_timer.start(MEASURE_AFTER_MS)
         self.refresh_runs()
         self.refresh_datasets()

@@ -11,7 +11,7 @@ from atlas_core import format as people
 from atlas_core import memory
 from atlas_core import presets as known
 from atlas_core.cli.show import Show
-from atlas_core.events import Event, Finished
+from atlas_core.events import Event, Finished, Notice
 from atlas_core.hardware.device import expected_memory, machine_memory
 
 
@@ -64,6 +64,8 @@ def show_presets(show: Show) -> None:
     found = [listed(preset) for preset in known.all_presets().values()]
     for preset in found:
         show(preset)
+    for sentence in known.unreadable():
+        show(Notice(sentence, "warning"))
     show.table(("preset", "parameters", "context", "tokens a step", "steps", "memory", "here", "about"), [
         (p.name, people.short_count(p.parameters), people.count(p.context), people.count(p.tokens_per_step),
          people.count(p.max_steps), people.size(p.memory_bytes), p.fits, str(p.config["description"])) for p in found

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from atlas_core import memory, presets
+from atlas_core.cli import main
 from atlas_core.errors import ConfigError
 
 # layers, width, heads, context, batch, accumulation, peak rate, steps, warm-up, kept
@@ -29,6 +33,21 @@ def test_the_six_presets_are_what_was_promised(name: str) -> None:
     assert (t.beta1, t.beta2, t.weight_decay, t.max_grad_norm) == (0.9, 0.95, 0.01, 1.0)
     assert (t.scheduler_type, t.min_lr_ratio, c.tokenizer.name) == ("cosine", 0.1, "gpt2")
     assert t.gradient_checkpointing == (name != "TINY")  # the others would not fit their cards
+
+
+def test_a_broken_preset_of_the_users_is_left_out_with_its_reason(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("ATLAS_HOME", str(tmp_path))
+    folder = tmp_path / "presets"
+    folder.mkdir()
+    (folder / "good.yaml").write_text("model: {num_layers: 2}\n")
+    (folder / "bad.yaml").write_text("model: {num_layers: many}\n")
+    assert "good" in presets.all_presets() and "bad" not in presets.all_presets()
+    (sentence,) = presets.unreadable()
+    assert "bad.yaml" in sentence and "num_layers must be a whole number" in sentence
+    assert main(["presets", "--json"]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["message"] for event in told if event["event"] == "notice"] == [sentence]
 
 
 def test_presets_come_smallest_first() -> None:
