@@ -374,6 +374,16 @@ def load(path: Path, *, overrides: Iterable[str] = ()) -> Config:
     return Config.from_dict(deep_merge(read_yaml(path), parse_overrides(overrides)))
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a file that the program once wrote can be read and still holds every setting."""
+    try:
+        raw = read_yaml(path)
+        Config.from_dict(raw)
+    except ConfigError:
+        return False
+    return all(s.name in (raw.get(s.section) or {}) for s in settings().values()) and set(LABELS) <= raw.keys()
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; an empty file is an empty mapping."""
     try:

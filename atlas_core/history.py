@@ -113,12 +113,17 @@ def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if not path.is_file():
         return
     for line in lines(path):
-        try:
-            record = json_value(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and _is_ours(record):
+        record = _record(line)
+        if record is not None:
             yield line, record
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    try:
+        record = json_value(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and _is_ours(record) else None
 
 
 # What a record of each kind needs, so that it can be shown. A number may be null, for what JSON cannot hold.
@@ -127,6 +132,7 @@ _STEPS = {"step": ("step",), "eval": ("step",), "sample": ("step",), "skipped": 
 _NUMBERS = {
     "step": ("loss", "learning_rate", "tokens_per_s", "grad_norm", "seconds", "tokens_seen"),
     "eval": ("val_loss",),
+    "rolled_back": ("learning_rate_factor",),
     "sample": ("seed",),
 }
 _TEXTS = {"sample": ("prompt", "text")}
@@ -149,6 +155,28 @@ def _is_step(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return value is None or type(value) is float or (type(value) is int and abs(value) < 2**64)
+
+
+def flaw(path: Path, step: int, interval: int) -> str:
+    """In a sentence, what is missing of the curve up to `step`, if one step in `interval` was recorded; else empty.
+
+    Lines that were torn after `step` are no loss: the steps are taken again.
+    """
+    if not path.is_file():
+        return f"{path.name} is gone: the curve begins at step {step}." if step else ""
+    last = unread = 0
+    waiting = 0  # lines that cannot be read, unless a later one shows that they were of steps before `step`
+    for line in lines(path):
+        record = _record(line)
+        if record is None:
+            waiting += 1
+        elif stands_at(record) <= step:
+            at = stands_at(record)
+            interval, last = max(interval, at - last), at
+            unread, waiting = unread + waiting, 0
+    if unread:
+        return f"{path.name} is damaged: {unread} lines of the curve before step {step} cannot be read."
+    return f"{path.name} is damaged: the curve has a gap from step {last} to {step}." if step - last >= interval else ""
 
 
 def truncate(path: Path, step: int) -> None:

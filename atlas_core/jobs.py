@@ -13,8 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atlas_core import config as settings
 from atlas_core import format as people
-from atlas_core import memory, paths, presets, runs, soundness
+from atlas_core import history, memory, paths, presets, runs, soundness
 from atlas_core.claim import claimed
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control
@@ -69,9 +70,9 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
         yield Notice("This processor has no units for bf16 and imitates them: a step can take hundreds of times as "
                      "long as in fp32. Set training.precision to auto unless memory forbids it.", "warning")
     if resume is not None and resume.is_dir():
-        found, damaged = soundness.newest_sound(resume)
-        for path in damaged:
-            yield Notice(f"{path.name} is damaged and is passed over.", "warning")
+        found, flawed = soundness.newest_sound(resume)
+        for path in flawed:
+            yield Notice(f"{soundness.flaw(path)}; it is passed over.", "warning")
         if found is None:
             raise CheckpointError(f"{resume} holds no sound checkpoint.", "Start a fresh run.")
         resume = found.path
@@ -86,9 +87,31 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
         with plain_memory_errors():
             session = trainer.Trainer(settled, data, run, control, resume=resume)
         trainer.lay_out(run, settled, data, resume=resume is not None)
-        if moved := checkpoint.set_aside_after(run, session.progress.step):
-            yield Notice(f"{len(moved)} later checkpoints of this run were set aside in {moved[0].parent}.")
+        moved = checkpoint.set_aside(run, soundness.newest_sound(run)[1])
+        if moved := moved + checkpoint.set_aside_after(run, session.progress.step):
+            names = ", ".join(path.name for path in moved)
+            yield Notice(f"{names} of this run: set aside in {moved[0].parent}.")
+        if resume is not None and resume.resolve().is_relative_to(run.resolve()):
+            missing = history.flaw(run / runs.METRICS_FILE, session.progress.step, settled.logging.log_interval)
+            if missing:
+                yield Notice(missing, "warning")
         yield from records.recorded(session, run, settled, data)
+
+
+def settings_of(checkpoint: Path) -> tuple[Config, tuple[str, ...]]:
+    """The settings a checkpoint was trained with: from its run's folder, else from the file itself.
+
+    With a sentence if the run's own file can no longer be trusted: what it lost would become a default unseen.
+    """
+    home = runs.home_of(checkpoint)
+    if home and settings.is_whole(home / runs.CONFIG_FILE):
+        return settings.load(home / runs.CONFIG_FILE), ()
+    from atlas_core.training import checkpoint as checkpoints
+
+    saved = checkpoints.config_of(checkpoints.load(checkpoint), checkpoint)
+    if home is None:
+        return saved, ()
+    return saved, (f"{runs.CONFIG_FILE} is damaged or gone: the settings are those that {checkpoint.name} remembers.",)
 
 
 def find_learning_rate(config: Config, dataset: Path, control: Control, *, steps: int = RATE_STEPS,

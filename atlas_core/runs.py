@@ -15,7 +15,7 @@ from typing import Any
 
 from atlas_core import config as settings
 from atlas_core import paths
-from atlas_core.claim import is_claimed
+from atlas_core.claim import LOCK_FILE, is_claimed
 from atlas_core.config import Config, Training
 from atlas_core.errors import CheckpointError, ConfigError
 from atlas_core.reading import json_file
@@ -146,6 +146,22 @@ def is_run(folder: Path) -> bool:
         return (folder / CONFIG_FILE).is_file()
     except OSError:  # a folder that may not be looked into
         return False
+
+
+def is_unsaved(folder: Path) -> bool:
+    """Whether there is nothing in `folder` but what a run leaves that ended before its first save."""
+    ours = {CONFIG_FILE, METRICS_FILE, LOG_FILE, SAMPLES_FILE, TOKENIZER_FILE, CHECKPOINTS_FOLDER, LOCK_FILE}
+    names = [path.name for path in folder.iterdir()]
+    finished = (folder / CHECKPOINTS_FOLDER).rglob("atlas_*.json")
+    return (all(name in ours or (name.startswith(".") and name.endswith(".tmp")) for name in names)
+            and not any(finished))
+
+
+def home_of(checkpoint: Path) -> Path | None:
+    """The folder of the run that a checkpoint belongs to; None if it lies elsewhere."""
+    folder = checkpoint.absolute().parent  # absolute: `..` of a bare file name is not its folder's parent
+    without_settings = folder.name == CHECKPOINTS_FOLDER and (folder.parent / METRICS_FILE).is_file()
+    return folder.parent if is_run(folder.parent) or without_settings else None
 
 
 def inspect(run: Path) -> RunInfo:

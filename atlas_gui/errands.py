@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from atlas_core import config as settings
 from atlas_core import history as curves
-from atlas_core import runs
+from atlas_core import jobs, runs, soundness
 from atlas_core.config import Config
 from atlas_core.control import Control
 from atlas_core.errors import CheckpointError, DataError, NumericsError
@@ -141,10 +141,11 @@ def take_up(folder: Path, *, rate_factor: float = 1.0, changes: Mapping[str, obj
 
     Raises `AtlasError`.
     """
-    opened, config = open_run(folder), settings.load(folder / runs.CONFIG_FILE)
+    opened, (newest, _) = open_run(folder), soundness.newest_sound(folder)
+    config = jobs.settings_of(newest.path)[0] if newest else settings.load(folder / runs.CONFIG_FILE)
+    dataset = dataset_of(replace(opened.info, dataset=Path(config.dataset) if config.dataset else None))
     rate = config.training.learning_rate * rate_factor
-    return TakenUp(opened, config.replace({"training.learning_rate": rate, **(changes or {})}),
-                   dataset_of(opened.info))
+    return TakenUp(opened, config.replace({"training.learning_rate": rate, **(changes or {})}), dataset)
 
 
 def watched(events: Iterable[Event]) -> Iterator[Event | CameApart]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from atlas_core import jobs, runs
 from atlas_core.cli.interrupt import stoppable
-from atlas_core.cli.resume import settings_of
 from atlas_core.cli.show import Show
 from atlas_core.errors import DataError
 
@@ -20,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, show: Show) -> None:
     checkpoint = runs.resolve(args.model)
-    dataset = args.data or Path(settings_of(checkpoint).dataset)
+    dataset = args.data or Path(jobs.settings_of(checkpoint)[0].dataset)
     if dataset == Path():
         raise DataError(f"{checkpoint} does not say what it was trained on.", "Name a dataset with --data.")
     with stoppable(show) as control:

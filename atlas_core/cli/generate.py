@@ -11,7 +11,6 @@ from atlas_core import config as settings
 from atlas_core import jobs, paths, runs
 from atlas_core.cli import arguments, questions
 from atlas_core.cli.interrupt import stoppable
-from atlas_core.cli.resume import settings_of
 from atlas_core.cli.show import Show
 from atlas_core.config import Sampling
 from atlas_core.control import Control
@@ -44,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, show: Show) -> None:
     show.keep_stdout_clean()
     checkpoint = runs.resolve(args.model)
-    wished = settings_of(checkpoint).replace(arguments.given_settings(args, FLAGS)).sampling
+    wished = jobs.settings_of(checkpoint)[0].replace(arguments.given_settings(args, FLAGS)).sampling
     if args.out:
         paths.refuse_unwritable(args.out)
     if args.interactive:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from atlas_core import config as settings
 from atlas_core import continuity, jobs, paths, runs, soundness
 from atlas_core import format as people
 from atlas_core.cli import arguments, questions
@@ -98,13 +97,12 @@ def _go_on_from(args: argparse.Namespace, place: Path) -> Plan:
 
 
 def _warned(plan: Plan, damaged: Sequence[Path]) -> Plan:
-    """`plan` with a sentence about the newer checkpoints that are not what was written."""
+    """`plan` with a sentence about the checkpoints that are not what was written."""
     if not damaged:
         return plan
-    names = ", ".join(path.name for path in damaged)
+    flaws = ", ".join(map(soundness.flaw, damaged))
     instead = f"goes on from {plan.checkpoint.name}" if plan.checkpoint else f"begins anew in {plan.run}"
-    are = "is" if len(damaged) == 1 else "are"
-    return dataclasses.replace(plan, notices=(f"{names} {are} damaged, so training {instead}.", *plan.notices))
+    return dataclasses.replace(plan, notices=(f"{flaws}: training {instead}.", *plan.notices))
 
 
 def _begin(args: argparse.Namespace) -> Plan:
@@ -117,9 +115,9 @@ def _begin(args: argparse.Namespace) -> Plan:
 
 def _go_on(args: argparse.Namespace, checkpoint: Path) -> Plan:
     """The run's own settings are the base; `--set` is laid on them."""
-    base = settings_of(checkpoint)
+    base, of_settings = jobs.settings_of(checkpoint)
     config = arguments.changed(args, base)
-    home = _run_of(checkpoint)
+    home = runs.home_of(checkpoint)
     info = runs.read_sidecar(checkpoint)
     if info and info.step >= config.training.max_steps:
         raise CheckpointError(
@@ -130,7 +128,7 @@ def _go_on(args: argparse.Namespace, checkpoint: Path) -> Plan:
     else:
         run = _free(args.out) if args.out else paths.fresh_folder(paths.runs_dir(), config.name.lower())
     dataset = args.data or (Path(base.dataset) if base.dataset else None)
-    return Plan(config, dataset, run, checkpoint, notices=_moved(args, run) + _not_used(args, base),
+    return Plan(config, dataset, run, checkpoint, notices=_moved(args, run) + of_settings + _not_used(args, base),
                 changes=_changed(base, config, info.step if info else 0))
 
 
@@ -139,28 +137,13 @@ def _changed(base: Config, config: Config, step: int) -> tuple[str, ...]:
     return (*continuity.future(base, config, step), *continuity.digits(base, config, nothing_known, nothing_known))
 
 
-def settings_of(checkpoint: Path) -> Config:
-    """The settings a checkpoint was trained with: from its run's folder, else from the file itself."""
-    home = _run_of(checkpoint)
-    if home:
-        return settings.load(home / runs.CONFIG_FILE)
-    from atlas_core.training import checkpoint as checkpoints  # late: needs torch
-
-    return checkpoints.config_of(checkpoints.load(checkpoint), checkpoint)
-
-
-def _run_of(checkpoint: Path) -> Path | None:
-    home = checkpoint.absolute().parent.parent  # absolute: `..` of a bare file name is not its folder's parent
-    return home if runs.is_run(home) else None
-
-
 def _same(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve()
 
 
 def _free(wanted: Path) -> Path:
-    """`wanted` if nothing is there yet, else a folder beside it."""
-    is_free = not wanted.exists() or (wanted.is_dir() and not any(wanted.iterdir()))
+    """`wanted` if nothing is there yet, or a run that ended before its first save; else a folder beside it."""
+    is_free = not wanted.exists() or (wanted.is_dir() and runs.is_unsaved(wanted))
     return wanted if is_free else paths.fresh_folder(wanted.parent, wanted.name)
 
 

@@ -15,7 +15,8 @@ import os
 import struct
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -160,7 +161,7 @@ def save(path: Path, moment: Moment, *, kind: str, before_counting: Callable[[],
     size, digest = _write(path, moment.state, before_counting)
     validated = kind in ("best", "epoch")
     loss = progress.val_loss if validated else progress.loss
-    about = {
+    about: dict[str, Any] = {
         "kind": kind,
         "step": progress.step,
         "epoch": moment.epoch,
@@ -175,6 +176,7 @@ def save(path: Path, moment: Moment, *, kind: str, before_counting: Callable[[],
         "stale_validations": progress.stale_validations,
         "parameters": moment.parameters,
     }
+    about["seal"] = soundness.seal(about)
     try:
         write_atomically(runs.sidecar(path), json.dumps(about, indent=2).encode())
     except AtlasError:
@@ -273,14 +275,23 @@ def set_aside_after(run: Path, step: int) -> list[Path]:
 
     Otherwise "the newest" would be one that the run has taken back. Nothing is deleted.
     """
+    return set_aside(run, [info.path for info in runs.checkpoints(run) if info.step > step])
+
+
+def set_aside(run: Path, checkpoints: Iterable[Path]) -> list[Path]:
+    """Move these checkpoints out of the way; returns where they are now. Nothing is deleted.
+
+    One without its `.json` stays: it never counted, and the run writes it again when it comes to its step.
+    """
     moved = []
-    for info in runs.checkpoints(run):
-        if info.step > step:
-            folder = info.path.parent / runs.SET_ASIDE_FOLDER
+    folder = run / runs.CHECKPOINTS_FOLDER / runs.SET_ASIDE_FOLDER
+    for path in checkpoints:
+        if runs.sidecar(path).exists():
             folder.mkdir(exist_ok=True)
-            target = _free_name(folder, info.path)
-            replace(runs.sidecar(info.path), runs.sidecar(target))  # first: without it the file does not count
-            replace(info.path, target)
+            target = _free_name(folder, path)
+            replace(runs.sidecar(path), runs.sidecar(target))  # first: without it the file does not count
+            with suppress(FileNotFoundError):
+                replace(path, target)
             moved.append(target)
     return moved
 

@@ -109,6 +109,7 @@ class Trainer:
 
     def events(self) -> Generator[Event, None, None]:
         """Train until the last step or a wish to stop; the last event is `Finished`."""
+        self.saver.lost_best = self.resumed_from > 0  # somebody may have damaged or deleted it meanwhile
         yield self._started()
         for change in self.changes:
             yield Notice(change)
@@ -373,7 +374,7 @@ class Trainer:
         found, damaged = soundness.newest_sound(self.run, until=trouble.sound_step,
                                                   best_until=trouble.before_step)
         for path in damaged:
-            yield Notice(f"{path.name} is damaged and is passed over.", "warning")
+            yield Notice(f"{soundness.flaw(path)}; it is passed over.", "warning")
         gives_up, good_step = recovery.in_a_row(before) >= t.max_rollbacks, found.step if found else 0
         moved = [] if gives_up and not found else checkpoint.set_aside_after(self.run, good_step)
         if moved:
@@ -531,7 +532,7 @@ def lay_out(run: Path, config: Config, dataset: Dataset, *, resume: bool) -> Non
     """
     if not resume and runs.newest(run) is not None:
         raise CheckpointError(f"{run} holds an earlier run.", "Resume it, or choose a new folder.")
-    for torn in (run / runs.CHECKPOINTS_FOLDER).glob(".*.tmp"):  # a save that was killed
+    for torn in (*run.glob(".*.tmp"), *(run / runs.CHECKPOINTS_FOLDER).glob(".*.tmp")):  # of one that was killed
         discard(torn)
     config.save(run / runs.CONFIG_FILE)
     dataset.tokenizer.save(run / runs.TOKENIZER_FILE)

@@ -209,7 +209,7 @@ def test_every_setting_that_is_named_exists() -> None:
 
 @pytest.mark.parametrize("name", [
     *checkpoint.KEYS, *(f.name for f in dataclasses.fields(checkpoint.Progress)),
-    *(f.name for f in dataclasses.fields(runs.CheckpointInfo) if f.name != "path"), "sha256",
+    *(f.name for f in dataclasses.fields(runs.CheckpointInfo) if f.name != "path"), "sha256", "seal",
     *(f.name for f in dataclasses.fields(Meta)), *(f.name for f in dataclasses.fields(Split)),
     runs.CONFIG_FILE, runs.METRICS_FILE, runs.SAMPLES_FILE, runs.LOG_FILE, runs.TOKENIZER_FILE, runs.BEST,
     *(checkpoint.file_name(kind, 1000, 2) for kind in ("step", "epoch", "emergency")),

@@ -1,0 +1,1 @@
+"""Accidents for the real program, and the laws that must hold after each."""
