@@ -199,6 +199,7 @@ class MainWindow(QMainWindow):
         # runs
         runs_tab.resume_requested.connect(self._on_resume_run_wished)
         runs_tab.extend_requested.connect(self._on_extend_wished)
+        runs_tab.curve_requested.connect(self._on_curve_wished)
         runs_tab.play_requested.connect(self._on_play_wished)
         runs_tab.export_requested.connect(self._open_export)
         runs_tab.delete_requested.connect(session.delete_run)
@@ -260,6 +261,16 @@ class MainWindow(QMainWindow):
     def _on_resume_run_wished(self, run: Path, changes: Mapping[str, object] | None = None) -> None:
         self.tabs.setCurrentWidget(self.train_tab)
         self.session.resume_run(run, changes=changes)
+
+    def _on_curve_wished(self, run: Path) -> None:
+        """On the Train tab, which belongs to the run at work while there is one."""
+        session = self.session
+        if session.state == IDLE:
+            session.open_run(run)
+        elif session.run is None or session.run.path != run:
+            self._on_noticed("The tab Train shows the run at work. Stop it to look at another.", "info")
+            return
+        self.tabs.setCurrentWidget(self.train_tab)
 
     def _on_extend_wished(self, run: Path) -> None:
         try:
@@ -525,8 +536,7 @@ class MainWindow(QMainWindow):
         if answer == resume_dialog.RESUME:
             self._on_resume_run_wished(run.path)
         elif answer == resume_dialog.OPEN:
-            self.session.open_run(run.path)
-            self.tabs.setCurrentWidget(self.train_tab)
+            self._on_curve_wished(run.path)
         elif answer == resume_dialog.FRESH:
             self._on_train_wished()
 

@@ -34,6 +34,7 @@ class RunsTab(QWidget):
 
     resume_requested = Signal(Path)
     extend_requested = Signal(Path)
+    curve_requested = Signal(Path)
     play_requested = Signal(Path)
     export_requested = Signal(Path)
     delete_requested = Signal(Path)  # the person has already agreed
@@ -74,6 +75,7 @@ class RunsTab(QWidget):
         self.runs_list.setAccessibleName("Runs")
         self.runs_list.currentItemChanged.connect(self._on_current_changed)
         self.runs_list.delete_pressed.connect(self._on_delete_pressed)
+        self.runs_list.itemActivated.connect(self._on_activated)
         self.refresh_button = QPushButton(theme.icon("refresh"), "Refresh")
         self.refresh_button.setObjectName("refreshRunsButton")
         self.refresh_button.setToolTip("Look at the folder again")
@@ -112,6 +114,7 @@ class RunsTab(QWidget):
         card = RunCard(info, self._losses.get(info.path, ()), training=info.path == self._active)
         card.resume_requested.connect(self.resume_requested)
         card.extend_requested.connect(self.extend_requested)
+        card.curve_requested.connect(self.curve_requested)
         card.play_requested.connect(self.play_requested)
         card.export_requested.connect(self.export_requested)
         card.open_folder_requested.connect(self.open_folder_requested)
@@ -130,6 +133,9 @@ class RunsTab(QWidget):
         chosen = self.selected()
         for card in self._cards():
             card.set_selected(card.info.path == chosen)
+
+    def _on_activated(self, item: QListWidgetItem) -> None:
+        self.curve_requested.emit(item.data(Qt.ItemDataRole.UserRole))
 
     def _on_delete_pressed(self) -> None:
         chosen = self.selected()

@@ -25,6 +25,7 @@ class RunCard(QFrame):
 
     resume_requested = Signal(Path)
     extend_requested = Signal(Path)
+    curve_requested = Signal(Path)
     play_requested = Signal(Path)
     export_requested = Signal(Path)
     delete_requested = Signal(Path)
@@ -95,6 +96,7 @@ class RunCard(QFrame):
         grid.addWidget(self._button("Export", "export-variant", "Write a file for llama.cpp, Ollama and LM Studio",
                                     self.export_requested.emit, enabled=saved), 1, 0)
         small = QHBoxLayout()
+        small.addWidget(self._tool("chart-line", "Show curve", self.curve_requested.emit))
         small.addWidget(self._tool("folder-open-outline", "Open folder", self.open_folder_requested.emit))
         small.addWidget(self._tool("delete-outline", "Delete", self.delete_requested.emit,
                                    enabled=self._state != "running"))

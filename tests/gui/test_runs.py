@@ -79,7 +79,7 @@ def test_each_button_asks_for_its_run(tab: RunsTab, infos: list[RunInfo], qtbot:
 
 def test_only_what_can_be_done_is_offered(tab: RunsTab, infos: list[RunInfo]) -> None:
     offered = {info.name: {b.text() or b.toolTip() for b in tab.card(info.path).findChildren(QAbstractButton)
-                           if b.isEnabled()} - {"Open folder"} for info in infos}
+                           if b.isEnabled()} - {"Open folder", "Show curve"} for info in infos}
     assert offered == {"half": {"Resume", "Play", "Export", "Delete"}, "whole": {"Extend", "Play", "Export", "Delete"},
                        "bare": {"Delete"}}
 
@@ -203,3 +203,15 @@ def test_thinning_keeps_the_mean_and_the_limit() -> None:
 def test_curve_is_told_in_words() -> None:
     assert described([5.0, 2.5]) == "Loss from 5.000 to 2.500 over 2 reports"
     assert described([]) == "No loss recorded yet"
+
+
+def test_the_curve_of_a_run_is_shown_by_its_button_or_a_double_click(
+        tab: RunsTab, infos: list[RunInfo], qtbot: QtBot) -> None:
+    with qtbot.waitSignal(tab.curve_requested) as wished:
+        qtbot.mouseClick(button(tab, infos[1], "Showcurve"), Qt.MouseButton.LeftButton)
+    assert wished.args == [infos[1].path]
+    place = tab.runs_list.visualItemRect(tab.runs_list.item(0)).center()
+    with qtbot.waitSignal(tab.curve_requested) as wished:
+        for click in (qtbot.mouseClick, qtbot.mouseDClick):
+            click(tab.runs_list.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    assert wished.args == [infos[0].path]
