@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from tests.faults.life import Case, Life, Session, Ward, kill_after
+from tests.faults.life import STEPS, Case, Life, Session, Ward, kill_after, newest_good
 from tests.faults.victim import Plan
 
 TITLE = "random kills, in chains"
@@ -26,6 +26,8 @@ def _chain(ward: Ward, seed: str) -> None:
     chance = random.Random(seed)
     life = Life(ward, "chain")
     for _ in range(chance.randint(1, LONGEST_CHAIN)):
+        if newest_good(life.run) == STEPS:  # killed after its last save: there is nothing left to kill
+            break
         session = _killed(life, chance)
         if session.status == 0:
             life.is_as_undisturbed()
