@@ -9,7 +9,7 @@ import random
 import signal
 from collections.abc import Iterator
 
-from tests.faults.life import INTERVAL, Case, Life, Ward, kill_at, law, tells_step
+from tests.faults.life import INTERVAL, Case, Life, Ward, kill_at, law, tells_saved, tells_step
 from tests.faults.victim import Plan
 
 TITLE = "chosen moments: every call that changes a file, from nothing to the second clean-up"
@@ -38,11 +38,11 @@ def _ways(call: str, *, lines: bool) -> tuple[str, ...]:
 
 
 def calls(ward: Ward, start: int) -> list[tuple[int, str]]:
-    """The calls of a healthy session from `start` to a little after its first save of a step."""
+    """The calls of a healthy session from `start` until its first save of a step is announced."""
     listed = ward.place / f"calls-{start}.txt"
     if not listed.exists():
         life = Life(ward, f"healthy-{start}", born_from=ward.run_at(start))
-        life.live(Plan(str(life.run), calls=str(listed)), meanwhile=kill_at(tells_step(start + INTERVAL + 5)))
+        life.live(Plan(str(life.run), calls=str(listed)), meanwhile=kill_at(tells_saved(start + INTERVAL)))
     numbered = (line.split(" ", 1) for line in listed.read_text().splitlines())
     return [(int(number), call) for number, call in numbered]
 
@@ -51,7 +51,7 @@ def _die(ward: Ward, start: int, number: int, way: str, call: str) -> None:
     life = Life(ward, "moment", born_from=ward.run_at(start))
     plan = Plan(str(life.run), moment=number, when="cut" if way == "cut" else "before", power=way == "power",
                 lines=call.startswith("add"))
-    session = life.live(plan, meanwhile=kill_at(tells_step(start + INTERVAL + 15)))
+    session = life.live(plan, meanwhile=kill_at(tells_saved(start + 2 * INTERVAL)))
     law(session.status == -signal.SIGKILL, f"{call} came not again: {session}")
     life.killed()
     if number % FINISHED_SHARE == 0:
