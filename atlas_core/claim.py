@@ -14,25 +14,48 @@ from atlas_core.paths import cannot_write, discard
 LOCK_FILE = ".lock"
 
 
+class Claim:
+    """The locks by which a process owns the folder of a run."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._locks = [_lock(run)]
+        self._locks[0].acquire(timeout=0)
+
+    def renew(self) -> None:
+        """Own the folder too that was laid out anew in the place of one that was deleted, with its lock.
+
+        If another process was quicker, it stays theirs.
+        """
+        if not (self._run / LOCK_FILE).exists():
+            lock = _lock(self._run)
+            with suppress(Timeout, OSError):
+                lock.acquire(timeout=0)
+                self._locks.append(lock)
+
+    def release(self) -> None:
+        for lock in self._locks:
+            lock.release()
+
+
 @contextmanager
-def claimed(run: Path) -> Iterator[None]:
+def claimed(run: Path) -> Iterator[Claim]:
     """Own the folder `run`, which is made if need be, and removed again if nothing came of it.
 
     Raises `CheckpointError` if another process trains it now.
     """
-    lock = _lock(run)
     try:
         run.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        claim = Claim(run)
     except Timeout:
         raise CheckpointError(f"{run} is being trained by another process now.",
                               "Wait for it, stop it, or choose a new folder.") from None
     except OSError as error:
         raise cannot_write(run, error) from error
     try:
-        yield
+        yield claim
     finally:
-        lock.release()
+        claim.release()
         if run.is_dir() and {path.name for path in run.iterdir()} <= {LOCK_FILE}:
             discard(run / LOCK_FILE)
             with suppress(OSError):

@@ -186,6 +186,17 @@ def truncate(path: Path, step: int) -> None:
         write_atomically(path, "".join(line + "\n" for line in kept).encode())
 
 
+def length_up_to(content: bytes, step: int) -> int:
+    """How many bytes of a run's file stand before its first line of a later step."""
+    length = 0
+    for line in content.splitlines(keepends=True):
+        record = _record(line.decode("utf-8", errors="replace"))
+        if record is not None and stands_at(record) > step:
+            break
+        length += len(line)
+    return length
+
+
 def stands_at(record: dict[str, Any]) -> int:
     """The step to which a record belongs; a run that went back goes on from there."""
     return int(record.get("to_step", record.get("step", 0)))

@@ -76,7 +76,7 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
         if found is None:
             raise CheckpointError(f"{resume} holds no sound checkpoint.", "Start a fresh run.")
         resume = found.path
-    with claimed(run), awake(settled.hardware.keep_awake):
+    with claimed(run) as claim, awake(settled.hardware.keep_awake):
         if scarce := room.foreseen(run, settled):
             yield scarce
         for calibration in calibrated(settled):
@@ -86,6 +86,7 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
                 settled = calibration
         with plain_memory_errors():
             session = trainer.Trainer(settled, data, run, control, resume=resume)
+        session.saver.laid_out = claim.renew
         trainer.lay_out(run, settled, data, resume=resume is not None)
         moved = checkpoint.set_aside(run, soundness.newest_sound(run)[1])
         if moved := moved + checkpoint.set_aside_after(run, session.progress.step):

@@ -25,6 +25,7 @@ METRICS_FILE = "metrics.jsonl"
 LOG_FILE = "training.log"
 SAMPLES_FILE = "samples.jsonl"
 TOKENIZER_FILE = "tokenizer.json"
+TENSORBOARD_FOLDER = "tensorboard"
 CHECKPOINTS_FOLDER = "checkpoints"
 SET_ASIDE_FOLDER = "set_aside"
 BEST = "atlas_best.pt"
@@ -150,7 +151,8 @@ def is_run(folder: Path) -> bool:
 
 def is_unsaved(folder: Path) -> bool:
     """Whether there is nothing in `folder` but what a run leaves that ended before its first save."""
-    ours = {CONFIG_FILE, METRICS_FILE, LOG_FILE, SAMPLES_FILE, TOKENIZER_FILE, CHECKPOINTS_FOLDER, LOCK_FILE}
+    ours = {CONFIG_FILE, METRICS_FILE, LOG_FILE, SAMPLES_FILE, TOKENIZER_FILE, TENSORBOARD_FOLDER, CHECKPOINTS_FOLDER,
+            LOCK_FILE}
     names = [path.name for path in folder.iterdir()]
     finished = (folder / CHECKPOINTS_FOLDER).rglob("atlas_*.json")
     return (all(name in ours or (name.startswith(".") and name.endswith(".tmp")) for name in names)

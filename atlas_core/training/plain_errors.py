@@ -20,6 +20,13 @@ def is_out_of_memory(error: Exception) -> bool:
         isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY))
 
 
+def too_little_memory() -> DeviceError:
+    """What is said where memory ran out and nothing helps."""
+    return DeviceError("The memory is not enough for this model and batch.",
+                       "Let it be fitted (the button, or a smaller training.batch_size with more "
+                       "training.gradient_accumulation_steps), or choose a smaller preset.")
+
+
 @contextlib.contextmanager
 def plain_memory_errors() -> Iterator[None]:
     """Tell in a sentence that memory ran out."""
@@ -28,9 +35,7 @@ def plain_memory_errors() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, AtlasError) or not is_out_of_memory(error):
             raise
-        raise DeviceError("The memory is not enough for this model and batch.",
-                          "Let it be fitted (the button, or a smaller training.batch_size with more "
-                          "training.gradient_accumulation_steps), or choose a smaller preset.") from error
+        raise too_little_memory() from error
 
 
 @contextlib.contextmanager

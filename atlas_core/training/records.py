@@ -72,7 +72,7 @@ def recorded(session: Trainer, run: Path, config: Config, dataset: Dataset) -> I
             log,
         ]
         if config.logging.tensorboard:
-            records.append(opened.enter_context(closing(TensorBoard(run / "tensorboard", step))))
+            records.append(opened.enter_context(closing(TensorBoard(run / runs.TENSORBOARD_FOLDER, step))))
         session.saver.before_counting = lambda: _sync(files)
         events = opened.enter_context(closing(session.events()))  # closed first, while there is where to write
         disk = Disk(files.values())

@@ -26,6 +26,7 @@ FEWEST = 50  # of them without which nothing is said
 DEVIATIONS, LEAST_RISE = 6.0, 0.05
 MAD_TO_DEVIATION = 1.4826  # of a normal distribution (Leys et al. 2013 on the median absolute deviation)
 SLOWER = 0.5  # times the learning rate, at each return
+MOST_LOST_STEPS = 200  # rather than lose more, a first return trusts what it would not trust otherwise
 PAST_STEPS = 100  # so far behind it, trouble counts as overcome
 SMALLEST_SCALE = 1.0  # of fp16's scaler: an overflow at this one is none that a smaller scale mends
 

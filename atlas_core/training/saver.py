@@ -57,6 +57,7 @@ class Saver:
         self.safe_step = safe_step  # of the newest step checkpoint on the disk
         self.failed: AtlasError | None = None  # why the last save did, unless one has succeeded since
         self.lost_best = False  # whether the best weights so far could not be kept
+        self.laid_out: Callable[[], None] = _nothing  # called when that was done
         self.before_counting: Callable[[], None] = _nothing  # makes durable what must not be behind a checkpoint
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="saving", initializer=_be_nicer)
         self._saves: deque[_Save] = deque()
@@ -72,17 +73,18 @@ class Saver:
         """Whether a save of this moment had to wait for one in flight: for its own snapshot nothing waits."""
         return self.busy and (self._snapshot is None or self._snapshot.progress != progress)
 
-    def save(self, kind: str, moment: Moment, *, beside: bool = True) -> None:
+    def save(self, kind: str, moment: Moment, *, beside: bool = True, prunes: bool = True) -> None:
         """Begin to write `moment`; waits first for an earlier one that is in flight.
 
-        It is written in its place, while training waits, unless `beside` and there is memory for a snapshot.
+        It is written in its place, while training waits, unless `beside` and there is memory for a snapshot. Older
+        checkpoints beyond the wished number go then, if it `prunes`.
         """
         started = time.perf_counter()
-        if not self.busy or self.would_wait(moment.progress):
+        if self._snapshot is None or self._snapshot.progress != moment.progress:
             self.wait()
             self._snapshot = None  # before the next is taken
             self._snapshot = snapshot(moment) if beside else None
-        save = _Save(self._thread.submit(self._write, kind, self._snapshot or moment))
+        save = _Save(self._thread.submit(self._write, kind, self._snapshot or moment, prunes))
         self._saves.append(save)
         if self._snapshot is None:
             self.wait()
@@ -107,7 +109,7 @@ class Saver:
 
     # ---- on the saving thread -------------------------------------------------------------------
 
-    def _write(self, kind: str, moment: Moment) -> list[Event]:
+    def _write(self, kind: str, moment: Moment, prunes: bool) -> list[Event]:
         started = time.perf_counter()
         name = checkpoint.file_name(kind, moment.step, math.floor(moment.epoch))
         path = self.run / runs.CHECKPOINTS_FOLDER / name
@@ -115,13 +117,15 @@ class Saver:
         try:
             if not runs.is_run(self.run):  # deleted or moved meanwhile: what is saved must be a run that can go on
                 self.lay_out()
+                self.laid_out()
             size = self._write_with_room(path, kind, moment, gone)
         except (AtlasError, OSError) as error:
             failure = cannot_write(path, error) if isinstance(error, OSError) else error
             return [*_told(gone), self._not_written(kind, moment, failure)]
         self._bytes = size
-        keep = self.config.checkpointing
-        checkpoint.prune(self.run, keep_steps=keep.keep_checkpoints, keep_epochs=keep.keep_epochs)
+        if prunes:
+            keep = self.config.checkpointing
+            checkpoint.prune(self.run, keep_steps=keep.keep_checkpoints, keep_epochs=keep.keep_epochs)
         if kind == "step":
             self.safe_step = moment.step
         elif kind == "best":

@@ -43,6 +43,7 @@ from atlas_core.generation import generator
 from atlas_core.hardware import device as hardware
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.paths import discard
+from atlas_core.runs import CheckpointInfo
 from atlas_core.schedule import learning_rate
 from atlas_core.text.dataset import Dataset, Windows, check_context
 from atlas_core.training import checkpoint, healing, recovery
@@ -50,7 +51,12 @@ from atlas_core.training.chance import seed_of_step
 from atlas_core.training.checkpoint import Moment
 from atlas_core.training.cooling import NoRests, Rests, rests_for
 from atlas_core.training.optim import build_optimizers, load_optimizers, set_learning_rate
-from atlas_core.training.plain_errors import is_out_of_memory, plain_compile_errors, plain_memory_errors
+from atlas_core.training.plain_errors import (
+    is_out_of_memory,
+    plain_compile_errors,
+    plain_memory_errors,
+    too_little_memory,
+)
 from atlas_core.training.recovery import Trouble
 from atlas_core.training.saver import Saver
 from atlas_core.training.validation import autocast, evaluate, validation_windows
@@ -133,6 +139,8 @@ class Trainer:
         yield self._finished()
 
     def _loop(self) -> Iterator[Event]:
+        if self.progress.step and runs.newest(self.run) is None:  # begun from another run's: what it can go back to
+            yield from self._save("step")
         self.cooler.skip()
         while not self._complete() and not self._out_of_patience() and not self.control.stopping:
             yield from self._news()
@@ -349,18 +357,24 @@ class Trainer:
             try:
                 return (yield from work())
             except (MemoryError, RuntimeError) as error:
-                smaller = healing.smaller(self.config) if is_out_of_memory(error) else None
-                if smaller is None:
+                if not is_out_of_memory(error):
                     raise
-            yield self._heal(smaller)  # only here, for the error holds on to the memory of the frames it came through
+            self._let_go()  # only here, for the error holds on to the memory of the frames it came through
+            smaller = healing.smaller(self.config)
+            if smaller is None:
+                raise too_little_memory()
+            yield self._heal(smaller)
+
+    def _let_go(self) -> None:
+        """Of all that the step which ran out of memory has left behind."""
+        self.weights.zero_gradients()
+        self.model.loss_buffers.let_go()
+        hardware.let_go(self.device)
 
     def _heal(self, smaller: Config) -> Healed:
         told = healing.told(self.config, smaller, self.progress.step)
         self.config = self.agenda.config = smaller
         self.model.gradient_checkpointing = smaller.training.gradient_checkpointing
-        self.weights.zero_gradients()
-        self.model.loss_buffers.let_go()
-        hardware.let_go(self.device)
         if runs.is_run(self.run):
             with contextlib.suppress(AtlasError):  # a full disk: the checkpoints say it too
                 smaller.save(self.run / runs.CONFIG_FILE)
@@ -371,8 +385,7 @@ class Trainer:
         self.saver.wait()
         yield from self._news()
         before, t = self.progress, self.config.training
-        found, damaged = soundness.newest_sound(self.run, until=trouble.sound_step,
-                                                  best_until=trouble.before_step)
+        found, damaged = self._last_good(trouble)
         for path in damaged:
             yield Notice(f"{soundness.flaw(path)}; it is passed over.", "warning")
         gives_up, good_step = recovery.in_a_row(before) >= t.max_rollbacks, found.step if found else 0
@@ -390,6 +403,19 @@ class Trainer:
         self.saver.safe_step = progress.step
         yield RolledBack(before.step, progress.step, progress.rate_factor, recovery.told(trouble, before, progress))
         yield from self._save("step")
+
+    def _last_good(self, trouble: Trouble) -> tuple[CheckpointInfo | None, tuple[Path, ...]]:
+        """The newest trusted checkpoint, and those passed over as damaged.
+
+        Where that would lose too much, a first return takes the newest from before the trouble, though it is doubtful.
+        """
+        before = trouble.before_step
+        found, damaged = soundness.newest_sound(self.run, until=trouble.sound_step, best_until=before)
+        far = found is not None and found.step + recovery.MOST_LOST_STEPS < before
+        if found is None or (far and not recovery.in_a_row(self.progress)):
+            doubtful, damaged = soundness.newest_sound(self.run, until=before, best_until=before)
+            found = doubtful or found
+        return found, damaged
 
     def _restore(self, path: Path | None) -> None:
         """Stand where the run's checkpoint `path` stands; None is before the first step."""
@@ -409,7 +435,8 @@ class Trainer:
 
     def _save(self, kind: str, *, beside: bool = True) -> Iterator[Event]:
         """Begin to write a checkpoint of this step; `CheckpointSaved` comes once it is safe."""
-        self.saver.save(kind, self.moment(), beside=beside)
+        doubtful = recovery.in_doubt(self.progress, self.config.training)  # then it pushes no older one off the disk
+        self.saver.save(kind, self.moment(), beside=beside, prunes=not doubtful)
         if kind == "step":
             self.agenda.saved_step = self.progress.step
         yield from self._news()
@@ -417,7 +444,7 @@ class Trainer:
     def _news(self) -> Iterator[Event]:
         """What has come of the checkpoints that were on their way."""
         yield from self.saver.news()
-        if self.saver.lost_best:  # then the best is the one that there is, and what beats it will be kept
+        if self.saver.lost_best and not self.saver.busy:  # the best is the one there is; what beats it will be kept
             self.saver.lost_best = False
             kept = runs.best(self.run)
             self.progress.best_val_loss = math.inf if kept is None or kept.val_loss is None else kept.val_loss
@@ -435,8 +462,7 @@ class Trainer:
     def _save_emergency(self) -> None:
         """On the way out with an error: keep the weights if they are still numbers."""
         self.saver.wait()
-        sound = all(bool(torch.isfinite(p).all()) for p in self.weights.masters)
-        if sound and self.progress.step != self.saver.safe_step:
+        if self.weights.are_numbers() and self.progress.step != self.saver.safe_step:
             self.saver.save("emergency", self.moment(), beside=False)
 
     def moment(self) -> Moment:

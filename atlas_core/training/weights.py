@@ -51,6 +51,11 @@ class Weights:
             torch._foreach_mul_(self.gradients, limit / norm)
         return norm
 
+    def are_numbers(self) -> bool:
+        """Whether no weight is infinite or no number; takes no memory worth speaking of."""
+        norms = torch._foreach_norm(self.masters, dtype=torch.float32)
+        return bool(torch.isfinite(torch.stack(norms)).all())
+
     def publish(self) -> None:
         """Bring the working copies up to the masters, after the optimizer has moved those."""
         if self.masters[0] is not self.working[0]:

@@ -173,6 +173,32 @@ def test_without_a_checkpoint_it_begins_anew_past_the_text_with_the_same_first_w
     assert len(losses) == 5 + 9
 
 
+def test_a_doubtful_checkpoint_is_better_than_none(dataset: Path, tmp_path: Path, spoil: Spoil) -> None:
+    spoil({20, 21, 22})
+    config = belted(evaluation__eval_interval=0, checkpointing__save_interval=20)
+    (back,) = rolled_back(train(dataset, tmp_path / "run", config))
+    assert (back.step, back.to_step) == (23, 20)  # its own last step may have led there, yet there is no other
+
+
+def test_saving_on_wish_in_doubt_pushes_no_checkpoint_off_the_disk(
+        dataset: Path, tmp_path: Path, spoil: Spoil) -> None:
+    spoil({20})
+    control = Control()
+    for event in jobs.train(belted(checkpointing__keep_checkpoints=1), dataset, tmp_path / "run", control):
+        if isinstance(event, StepSkipped):
+            control.stop()
+    assert [info.step for info in runs.checkpoints(tmp_path / "run") if info.kind == "step"] == [20, 21]
+
+
+def test_a_run_begun_from_anothers_checkpoint_goes_back_to_that_and_not_to_nothing(
+        dataset: Path, tmp_path: Path, spoil: Spoil) -> None:
+    train(dataset, tmp_path / "old", belted())
+    spoil({41, 42, 43})
+    rest = belted(training__max_steps=50, checkpointing__save_interval=1000)
+    (back,) = rolled_back(train(dataset, tmp_path / "new", rest, resume=runs.resolve(tmp_path / "old")))
+    assert (back.step, back.to_step) == (44, 40)
+
+
 @pytest.mark.parametrize(("bad", "factor"), [((21, 22, 23), math.nan), (tuple(range(62, 68)), 5.0)])
 def test_a_run_that_went_back_and_was_killed_takes_the_same_steps(
         dataset: Path, tmp_path: Path, spoil: Spoil, bad: tuple[int, ...], factor: float) -> None:

@@ -19,13 +19,16 @@ import torch
 
 from atlas_core import config as settings
 from atlas_core import history, jobs, memory, runs, soundness
+from atlas_core.claim import claimed, is_claimed
 from atlas_core.config import Config
 from atlas_core.control import Control
-from atlas_core.errors import AtlasError
+from atlas_core.errors import AtlasError, CheckpointError
 from atlas_core.events import CheckpointSaved, EvalDone, Event, Notice, StateChanged, StepDone
 from atlas_core.model.gpt import AtlasLM
+from atlas_core.text.dataset import Dataset
 from atlas_core.training import checkpoint, room, saver
 from atlas_core.training.lines import Lines
+from atlas_core.training.trainer import Trainer, lay_out
 from tests import tiny
 
 GATE_SECONDS = 60.0  # no gate is shut for longer, so that a broken law fails and does not hang
@@ -426,6 +429,44 @@ def test_lines_that_a_full_disk_cuts_off_are_whole_in_the_end(tmp_path: Path) ->
     lines.sync()
     lines.close()
     assert (tmp_path / "x.jsonl").read_text().splitlines() == [f"line {number}" for number in range(5)]
+
+
+@pytest.mark.parametrize("room", [0, 40, 10**6])
+def test_going_back_needs_no_room(tmp_path: Path, room: int) -> None:
+    lines = Lines(tmp_path / "x.jsonl")
+    lines._file = full = FullFile(lines._file, room)  # type: ignore[assignment]
+    steps = [f'{{"event": "skipped", "step": {step}}}' for step in range(1, 7)]
+    for step in steps:
+        lines.add(step)
+    lines.cut_back(4)
+    full.room = 10**6
+    lines.add("next")
+    lines.close()
+    assert (tmp_path / "x.jsonl").read_text().splitlines() == [*steps[:4], "next"]
+
+
+def test_a_snapshot_that_is_on_the_disk_is_not_written_again_for_a_later_step(dataset: Path, tmp_path: Path) -> None:
+    session = Trainer(tiny.config(), Dataset.open(dataset), tmp_path / "run", Control())
+    lay_out(tmp_path / "run", session.config, session.dataset, resume=False)
+    session.saver.save("step", session.moment())
+    session.saver.wait()  # nobody has asked for news yet
+    session.step()
+    session.saver.save("best", session.moment())
+    session.saver.close()
+    assert [info.step for info in runs.checkpoints(tmp_path / "run")] == [0, 1]
+
+
+def test_a_folder_laid_out_anew_is_still_its_trainers(dataset: Path, tmp_path: Path) -> None:
+    run, found = tmp_path / "run", []
+    for event in jobs.train(only_steps(), dataset, run, Control()):
+        if isinstance(event, StepDone) and event.step == 3:
+            shutil.rmtree(run.rename(tmp_path / "gone"))
+        if isinstance(event, CheckpointSaved) and event.step > 3:
+            found.append(is_claimed(run))
+            with pytest.raises(CheckpointError, match="is being trained by another process"), claimed(run):
+                pass
+    assert found and all(found)
+    assert not is_claimed(run)
 
 
 @pytest.mark.usefixtures("saved_in_place")  # so that the disk fills up at a known step

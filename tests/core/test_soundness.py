@@ -148,6 +148,7 @@ def test_a_run_that_ended_before_its_first_save_is_begun_anew_in_its_folder(run:
     for file in (run / runs.CHECKPOINTS_FOLDER).glob("*.json"):  # the first save was cut off just before its end
         file.unlink()
     (run / ".config.yaml.0123.tmp").write_bytes(b"torn")
+    (run / runs.TENSORBOARD_FOLDER).mkdir()
     assert runs.is_unsaved(run)
     events = tiny.drain(jobs.train(tiny.config(sampling__interval=0), dataset, run, Control()))
     assert next(event for event in events if isinstance(event, RunStarted)).resumed_from == 0
