@@ -164,18 +164,20 @@ def flaw(path: Path, step: int, interval: int) -> str:
     """
     if not path.is_file():
         return f"{path.name} is gone: the curve begins at step {step}." if step else ""
-    last = unread = 0
-    waiting = 0  # lines that cannot be read, unless a later one shows that they were of steps before `step`
+    last = wrong = 0
+    waiting = 0  # lines that cannot be read or are of later steps, unless what follows shows them to be out of place
     for line in lines(path):
         record = _record(line)
-        if record is None:
+        if record is None or stands_at(record) > step:
             waiting += 1
-        elif stands_at(record) <= step:
+        elif stands_at(record) < last:
+            wrong += 1
+        else:
             at = stands_at(record)
             interval, last = max(interval, at - last), at
-            unread, waiting = unread + waiting, 0
-    if unread:
-        return f"{path.name} is damaged: {unread} lines of the curve before step {step} cannot be read."
+            wrong, waiting = wrong + waiting, 0
+    if wrong:
+        return f"{path.name} is damaged: {wrong} lines of the curve before step {step} are not what was written."
     return f"{path.name} is damaged: the curve has a gap from step {last} to {step}." if step - last >= interval else ""
 
 

@@ -127,8 +127,15 @@ def test_lines_of_the_curve_that_cannot_be_read_are_told(run: Path, dataset: Pat
     lines[3] = lines[3].replace(b'"loss"', b'"lost"')
     lines[5] = bytes(40) + b"\n"
     curve.write_bytes(b"".join(lines))
-    assert "2 lines of the curve before step 12 cannot be read" in notices(go_on(run, dataset))
+    assert "2 lines of the curve before step 12 are not what was written" in notices(go_on(run, dataset))
     assert len(History.read(curve).steps) == 13  # of the two, one was a validation
+
+
+@pytest.mark.parametrize("step", [2, 90])
+def test_a_line_of_the_curve_that_tells_another_step_is_told(step: int, run: Path) -> None:
+    curve = run / runs.METRICS_FILE
+    curve.write_bytes(curve.read_bytes().replace(b'"step": 7,', b'"step": %d,' % step))
+    assert "1 lines of the curve before step 12" in history.flaw(curve, 12, 1)
 
 
 @pytest.mark.parametrize(("kept", "told"), [(14, ""), (7, "a gap from step 6 to 12"), (0, "a gap from step 0 to 12")])
