@@ -76,16 +76,19 @@ def refuse_another_run(saved: Config, wished: Config) -> None:
                               "Choose the run's own dataset, or start a fresh run.")
 
 
-def future(saved: Config, wished: Config, step: int) -> list[str]:
-    """In a sentence or two, which settings make the run go on otherwise after `step` steps; empty if none do."""
+def future(saved: Config, wished: Config, step: int, *, factor: float = 1.0) -> list[str]:
+    """In a sentence or two, which settings make the run go on otherwise after `step` steps; empty if none do.
+
+    `factor` is what the seat-belt has made of the learning rate.
+    """
     changed = _changes(saved, wished, FUTURE)
     if not changed:
         return []
     sentence = f"Changed since the checkpoint: {', '.join(changed)}."
-    return [f"{sentence} {rates(saved.training, wished.training, step)}".rstrip()]
+    return [f"{sentence} {rates(saved.training, wished.training, step, factor=factor)}".rstrip()]
 
 
-def rates(saved: Training, wished: Training, step: int) -> str:
+def rates(saved: Training, wished: Training, step: int, *, factor: float = 1.0) -> str:
     """What a changed schedule does to the learning rate after `step` steps; empty if the schedule is the same.
 
     More steps alone leave the steps already taken as they are if the rates of those never knew of the end: a constant
@@ -96,14 +99,16 @@ def rates(saved: Training, wished: Training, step: int) -> str:
         if learning_rate(last, saved) == learning_rate(last, wished):
             return f"Its steps are those of a run that was planned for {people.many(wished.max_steps, 'step')}."
         return (f"The {wished.scheduler_type} schedule is now that of {people.many(wished.max_steps, 'step')}: "
-                f"{_jump(saved, wished, step)}, so this is not the run that had been planned so long.")
+                f"{_jump(saved, wished, step, factor)}, so this is not the run that had been planned so long.")
     same = all(learning_rate(at, saved) == learning_rate(at, wished) for at in (last, step, wished.max_steps))
-    return "" if same else f"From here on {_jump(saved, wished, step)}."
+    return "" if same else f"From here on {_jump(saved, wished, step, factor)}."
 
 
-def _jump(saved: Training, wished: Training, step: int) -> str:
+def _jump(saved: Training, wished: Training, step: int, factor: float) -> str:
+    later = factor if wished.learning_rate == saved.learning_rate else 1.0  # a rate that was chosen counts as it is
     before, after, end = (people.learning_rate(rate) for rate in (
-        learning_rate(max(0, step - 1), saved), learning_rate(step, wished), learning_rate(wished.max_steps, wished)))
+        factor * learning_rate(max(0, step - 1), saved), later * learning_rate(step, wished),
+        later * learning_rate(wished.max_steps, wished)))
     return f"the learning rate was {before}, goes on at {after} and ends at {end}"
 
 

@@ -487,7 +487,8 @@ class Trainer:
         saved = checkpoint.load(path, verify=True)
         before = checkpoint.config_of(saved, path)
         continuity.refuse_another_run(before, self.config)
-        self.changes = [*continuity.future(before, self.config, saved["progress"]["step"]),
+        self.changes = [*continuity.future(before, self.config, saved["progress"]["step"],
+                                           factor=saved["progress"].get("rate_factor", 1.0)),
                         *continuity.digits(before, self.config, checkpoint.made_on(saved), self.made_on)]
         checkpoint.load_weights(self.model, saved["model"], path)
         return saved

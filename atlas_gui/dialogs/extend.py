@@ -12,6 +12,7 @@ from atlas_core import continuity, runs
 from atlas_core import format as people
 from atlas_core.config import Config
 from atlas_core.runs import RunInfo
+from atlas_core.schedule import learning_rate
 from atlas_gui import theme
 from atlas_gui.widgets.number_spin import NumberSpin
 
@@ -85,10 +86,15 @@ class ExtendDialog(QDialog):
         after = self._config.replace(self.changes()).training
         ended = "ended early" if self._early else "finished"
         told = [f"It {ended} at step {people.count(info.step)}, and will end at step {people.count(after.max_steps)}.",
-                continuity.rates(before, after, info.step)]
+                continuity.rates(before, after, info.step, factor=self._factor())]
         if self._early:
             told.append("Early stopping is turned off for it.")
         self.explanation.setText(" ".join(filter(None, told)))
+
+    def _factor(self) -> float:
+        """What the seat-belt has made of the learning rate: the last step's, over the schedule's."""
+        planned = learning_rate(max(0, self._info.step - 1), self._config.training)
+        return self._info.checkpoints[-1].learning_rate / planned if planned else 1.0
 
     def accept(self) -> None:
         self.extend_requested.emit(self.changes())

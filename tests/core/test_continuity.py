@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
 import pytest
@@ -133,3 +134,12 @@ def test_a_schedule_that_stays_is_not_spoken_of() -> None:
     assert not continuity.rates(t, t, 10)
     assert not continuity.rates(t, Training(weight_decay=0.5), 10)
     assert "goes on at 1.00e-4" in continuity.rates(t, Training(learning_rate=1e-4, scheduler_type="constant"), 5000)
+
+
+def test_what_the_seat_belt_made_of_the_rate_is_counted_in() -> None:
+    short, long = (Training(max_steps=steps, warmup_steps=0, learning_rate=1.0, min_lr_ratio=0.0,
+                            scheduler_type="linear") for steps in (100, 200))
+    assert "goes on at 5.00e-1 and ends" in continuity.rates(short, long, 100)
+    assert "goes on at 1.25e-1 and ends" in continuity.rates(short, long, 100, factor=0.25)
+    chosen = dataclasses.replace(long, learning_rate=0.8)
+    assert "goes on at 4.00e-1 and ends" in continuity.rates(short, chosen, 100, factor=0.25)
