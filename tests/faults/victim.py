@@ -158,7 +158,7 @@ class Cache:
         return name
 
     def lose(self) -> None:
-        for path, safe_bytes in self._lengths.values():
+        for path, safe_bytes in list(self._lengths.values()):  # the other thread may be at a call of its own
             if os.path.exists(path) and os.stat(path).st_size > safe_bytes:  # noqa: PTH110, PTH116
                 self._truncate(path, safe_bytes)
         for _, undo in reversed(self._undo):
