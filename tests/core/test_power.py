@@ -150,6 +150,6 @@ def test_a_wish_that_the_machine_cannot_serve_is_told_once(
             return reading
 
     monkeypatch.setattr(cooling, "telemetry_of", lambda _: Telling())
-    rests = rests_for(wished, "cuda")
+    rests = rests_for(wished, "cpu")
     said = [event.message for _ in range(3) for event in rests.rest(Control()) if isinstance(event, Notice)]
     assert said == told

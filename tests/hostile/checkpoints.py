@@ -145,7 +145,7 @@ def other_digest(ground: Ground) -> list[object]:
 
 
 def resumed(change: Callable[[dict[str, Any]], object]) -> Callable[[Ground], list[object]]:
-    """A run whose checkpoint was changed by somebody who knew to change its digest too."""
+    """A run whose checkpoint was changed by somebody who knew to change its digest and its seal too."""
 
     def make(ground: Ground) -> list[object]:
         run = ground.own_run()
@@ -155,6 +155,7 @@ def resumed(change: Callable[[dict[str, Any]], object]) -> Callable[[Ground], li
         torch.save(state, path)
         about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         about |= {"bytes": path.stat().st_size, "sha256": soundness.sha256(path)}
+        about["seal"] = soundness.seal(about)
         path.with_suffix(".json").write_text(json.dumps(about), encoding="utf-8")
         return ["train", "--resume", path, "--set", "training.max_steps=3"]
 
