@@ -291,8 +291,8 @@ def test_an_interrupted_run_is_offered_at_the_next_start_and_goes_on(
 def test_a_finished_run_goes_on_for_as_many_steps_as_are_asked_for(tiny_window: MainWindow, qtbot: QtBot) -> None:
     session, news = tiny_window.session, []
     session.noticed.connect(lambda text, _level: news.append(text))
-    click(qtbot, tiny_window, "trainButton")
-    qtbot.waitUntil(lambda: session.run is not None and session.run.state == "done", timeout=JOB_MS)
+    with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
+        click(qtbot, tiny_window, "trainButton")
     tiny_window.tabs.setCurrentWidget(tiny_window.runs_tab)
     qtbot.waitUntil(lambda: tiny_window.findChild(QPushButton, "runExtendButton") is not None, timeout=JOB_MS)
     click(qtbot, tiny_window, "runExtendButton")
