@@ -294,8 +294,8 @@ def test_a_finished_run_goes_on_for_as_many_steps_as_are_asked_for(tiny_window: 
     with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
         click(qtbot, tiny_window, "trainButton")
     tiny_window.tabs.setCurrentWidget(tiny_window.runs_tab)
-    qtbot.waitUntil(lambda: any(button.isVisible() for button in tiny_window.findChildren(
-        QPushButton, "runExtendButton")), timeout=JOB_MS)  # the cards are made anew as the run ends
+    qtbot.waitUntil(lambda: [button.isVisible() for button in tiny_window.findChildren(
+        QPushButton, "runExtendButton")] == [True], timeout=JOB_MS)  # the cards are made anew as the run ends
     click(qtbot, tiny_window, "runExtendButton")
     asked = dialog(qtbot, tiny_window, "extendDialog")
     with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
