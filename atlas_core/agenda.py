@@ -13,6 +13,7 @@ from atlas_core.config import Config
 SPEED_STEPS = 10  # steps after which the speed counts as known
 SAVES_PER_RUN = 20  # a short run is saved about this often
 FEWEST_STEPS_BETWEEN_SAVES = 25
+WRITING_SHARE = 10  # a save begins when a tenth of its interval is left, for training goes on while it is written
 
 
 class Agenda:
@@ -34,26 +35,34 @@ class Agenda:
         return self._due(self.config.sampling.interval, step)
 
     def saves(self, step: int, seconds: float) -> bool:
-        """`seconds` is the training time up to this step."""
+        """Whether a step checkpoint is due. `seconds` is the training time up to this step."""
+        return step - self.saved_step >= save_spacing(self.save_interval(step, seconds))
+
+    def save_interval(self, step: int, seconds: float) -> int:
+        """The most steps that may be at stake: done, and in no checkpoint on the disk."""
         if self._first_seconds is None:
             self._first_seconds = seconds  # the first step is slow: the speed is taken from those after it
         steps = step - self._first_step - 1
         known = steps >= SPEED_STEPS
-        interval = save_interval(self.config, (seconds - self._first_seconds) / steps if known else None)
-        return step - self.saved_step >= interval
+        return save_interval(self.config, (seconds - self._first_seconds) / steps if known else None)
 
     def _due(self, interval: int, step: int) -> bool:
         return interval > 0 and (step % interval == 0 or step == self.config.training.max_steps)
 
 
 def save_interval(config: Config, seconds_per_step: float | None) -> int:
-    """Steps between two checkpoints: `save_interval` until the speed is known, then those of `save_minutes`."""
+    """The most steps that a crash may cost: `save_interval` until the speed is known, then those of `save_minutes`."""
     wished = config.checkpointing
     if not wished.save_minutes or seconds_per_step is None:
         return wished.save_interval
     by_time = int(wished.save_minutes * 60 / max(seconds_per_step, 1e-9))
     for_short_runs = max(config.training.max_steps // SAVES_PER_RUN, FEWEST_STEPS_BETWEEN_SAVES)
     return max(1, min(by_time, for_short_runs))
+
+
+def save_spacing(interval: int) -> int:
+    """Steps from the beginning of one save to that of the next, so that it is over within `interval` of the first."""
+    return max(1, interval - max(1, interval // WRITING_SHARE))
 
 
 def epochs_apart(config: Config, train_windows: int) -> int:
@@ -85,7 +94,7 @@ def tally(config: Config, *, seconds_per_step: float, train_windows: int | None,
     return Tally(
         validations=validations, best_saves=validations, epoch_saves=epochs,
         samples=(drawn + 1) * len(config.sampling.prompts) if drawn else 0,  # one before the first step
-        step_saves=_times(save_interval(config, seconds_per_step), steps),
+        step_saves=_times(save_spacing(save_interval(config, seconds_per_step)), steps),
     )
 
 

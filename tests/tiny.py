@@ -22,7 +22,7 @@ SETTINGS = {
     "training.max_steps": 12, "training.batch_size": 4, "training.gradient_accumulation_steps": 2,
     "training.learning_rate": 3e-3, "training.warmup_steps": 4, "training.precision": "fp32",
     "evaluation.eval_interval": 5, "evaluation.eval_batches": 2,
-    "checkpointing.save_interval": 4, "checkpointing.save_minutes": 0.0,
+    "checkpointing.save_interval": 5, "checkpointing.save_minutes": 0.0,
     "sampling.interval": 6, "sampling.max_new_tokens": 8,
     "hardware.device": "cpu", "hardware.threads": 1, "hardware.attention": "kernel",
 }

@@ -41,7 +41,7 @@ class _Save:
     """One checkpoint on its way. `stall_s` is what training has waited for it."""
 
     written: Future[list[Event]]
-    stall_s: float = 0.0
+    stall_s: float
 
 
 class Saver:
@@ -79,20 +79,24 @@ class Saver:
         It is written in its place, while training waits, unless `beside` and there is memory for a snapshot. Older
         checkpoints beyond the wished number go then, if it `prunes`.
         """
-        started = time.perf_counter()
-        if self._snapshot is None or self._snapshot.progress != moment.progress:
+        fresh = self._snapshot is None or self._snapshot.progress != moment.progress
+        if fresh:
             self.wait()
+        started = time.perf_counter()
+        if fresh:
             self._snapshot = None  # before the next is taken
             self._snapshot = snapshot(moment) if beside else None
-        save = _Save(self._thread.submit(self._write, kind, self._snapshot or moment, prunes))
-        self._saves.append(save)
+        written = self._thread.submit(self._write, kind, self._snapshot or moment, prunes)
+        self._saves.append(_Save(written, time.perf_counter() - started))
         if self._snapshot is None:
             self.wait()
-        save.stall_s = time.perf_counter() - started
 
     def wait(self) -> None:
         """Until nothing is in flight."""
+        started = time.perf_counter()
         wait([save.written for save in self._saves])
+        if self._saves:
+            self._saves[-1].stall_s += time.perf_counter() - started
 
     def news(self) -> Iterator[Event]:
         """What has come of the saves since this was asked last. Does not wait."""

@@ -164,13 +164,18 @@ class Trainer:
                 yield from self._save("epoch")
             if agenda.samples(progress.step):
                 yield from self._sample_prompts()
-            if agenda.saves(progress.step, progress.seconds) and not self._in_doubt:
-                yield from self._save("step")
+            yield from self._save_if_due()
 
-    @property
-    def _in_doubt(self) -> bool:
-        """Whether no step checkpoint should be begun now: an earlier one is in flight, or the last step was bad."""
-        return self.saver.would_wait(self.progress) or recovery.in_doubt(self.progress, self.config.training)
+    def _save_if_due(self) -> Iterator[Event]:
+        """Begin a step checkpoint when it is time, and wait for it before more than one interval is at stake."""
+        progress, saver = self.progress, self.saver
+        may_wait = progress.step - saver.safe_step >= self.agenda.save_interval(progress.step, progress.seconds)
+        due = self.agenda.saves(progress.step, progress.seconds)
+        doubtful = recovery.in_doubt(progress, self.config.training)
+        if due and not doubtful and (may_wait or not saver.would_wait(progress)):
+            yield from self._save("step")
+        if may_wait:
+            saver.wait()
 
     def _complete(self) -> bool:
         return self.progress.step >= self.config.training.max_steps

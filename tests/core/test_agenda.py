@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from atlas_core import agenda, jobs
+from atlas_core import agenda, jobs, runs
 from atlas_core.agenda import Agenda
 from atlas_core.control import Control
-from atlas_core.events import CheckpointSaved, EvalDone, SampleDrawn
+from atlas_core.events import CheckpointSaved, EvalDone, SampleDrawn, StepDone
 from atlas_core.text.dataset import Dataset, Windows
 from tests import tiny
 
 
-def test_checkpoints_come_about_as_often_as_wished_once_the_speed_is_known() -> None:
+def test_checkpoints_begin_so_early_that_they_are_safe_in_the_minutes_wished() -> None:
     config = tiny.config(training__max_steps=100_000, checkpointing__save_interval=500,
                          checkpointing__save_minutes=10.0)
     due, saved = Agenda(config, first_step=0), []
@@ -23,7 +26,11 @@ def test_checkpoints_come_about_as_often_as_wished_once_the_speed_is_known() -> 
         if due.saves(step, seconds=2.0 * step):  # two seconds a step: ten minutes are 300 steps
             saved.append(step)
             due.saved_step = step
-    assert saved == list(range(301, 3001, 300)) or saved == list(range(300, 3001, 300))
+    assert saved == list(range(270, 3001, 270))  # a tenth before
+
+
+def test_there_is_time_to_write_in_every_interval_but_that_of_one_step() -> None:
+    assert [agenda.save_spacing(interval) for interval in (1, 2, 3, 10, 20, 22, 500)] == [1, 1, 2, 9, 18, 20, 450]
 
 
 @pytest.mark.usefixtures("saved_in_place")  # else a save that falls due during another one comes later
@@ -44,6 +51,24 @@ def test_the_tally_of_a_run_is_what_the_run_does(dataset: Path, tmp_path: Path, 
     assert counted.step_saves == done["step saved"]
     assert counted.epoch_saves == done["epoch saved"] > 0
     assert counted.best_saves >= done["best saved"] > 0
+
+
+@pytest.mark.parametrize("interval", [1, 3, 10])
+def test_no_more_steps_than_those_of_one_interval_are_ever_at_stake(
+        dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: int) -> None:
+    run, save, at_stake = tmp_path / "run", torch.save, []
+
+    def slowly(*args: Any) -> None:
+        time.sleep(0.2)  # many steps
+        save(*args)
+
+    monkeypatch.setattr(torch, "save", slowly)
+    config = tiny.config(checkpointing__save_interval=interval, training__max_steps=31)
+    for event in jobs.train(config, dataset, run, Control()):
+        if isinstance(event, StepDone):
+            newest = max((info.step for info in runs.checkpoints(run) if info.kind == "step"), default=0)
+            at_stake.append(event.step - newest)
+    assert max(at_stake) == interval
 
 
 def test_a_run_without_validation_text_validates_never() -> None:

@@ -288,7 +288,7 @@ def warnings(events: Events) -> str:
 def run_of_many_saves(atlas: Atlas, dataset: Path, tmp_path: Path) -> Path:
     """An interrupted run with the checkpoints 3, 6 (the best) and 6."""
     run = tmp_path / "saved"
-    argv = tiny("checkpointing.save_interval=3", "checkpointing.save_minutes=0")
+    argv = tiny("checkpointing.save_interval=4", "checkpointing.save_minutes=0")
     atlas.events("train", *argv, "--data", dataset, "--out", run)
     settings.load(run / runs.CONFIG_FILE).replace({"training.max_steps": 9}).save(run / runs.CONFIG_FILE)
     return run

@@ -44,7 +44,7 @@ EPOCH_STEPS = 6  # the text was made for this: an epoch ends exactly where a ste
 COMMON = {
     "training.max_steps": STEPS, "training.batch_size": 2, "training.gradient_accumulation_steps": 2,
     "evaluation.eval_interval": 4, "sampling.interval": 5, "sampling.max_new_tokens": 4,
-    "checkpointing.save_interval": 7, "checkpointing.keep_checkpoints": 9,
+    "checkpointing.save_interval": 8, "checkpointing.keep_checkpoints": 9,
 }
 
 SETTINGS: dict[str, dict[str, object]] = {

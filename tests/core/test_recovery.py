@@ -112,7 +112,7 @@ def test_a_loss_that_is_no_number_moves_nothing_and_is_passed_over(
 def test_a_skipped_step_leaves_weights_and_moments_as_they_were(dataset: Path, tmp_path: Path, spoil: Spoil) -> None:
     spoil({4}, math.inf)
     control, told = Control(), []
-    for event in jobs.train(belted(checkpointing__save_interval=4), dataset, tmp_path / "run", control):
+    for event in jobs.train(belted(checkpointing__save_interval=5), dataset, tmp_path / "run", control):
         if isinstance(event, StepSkipped):
             told.append(event)
             control.stop()
@@ -175,7 +175,7 @@ def test_without_a_checkpoint_it_begins_anew_past_the_text_with_the_same_first_w
 
 def test_a_doubtful_checkpoint_is_better_than_none(dataset: Path, tmp_path: Path, spoil: Spoil) -> None:
     spoil({20, 21, 22})
-    config = belted(evaluation__eval_interval=0, checkpointing__save_interval=20)
+    config = belted(evaluation__eval_interval=0, checkpointing__save_interval=22)
     (back,) = rolled_back(train(dataset, tmp_path / "run", config))
     assert (back.step, back.to_step) == (23, 20)  # its own last step may have led there, yet there is no other
 

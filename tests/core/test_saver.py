@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import torch
 
+from atlas_core import agenda, history, jobs, memory, runs, soundness
 from atlas_core import config as settings
-from atlas_core import history, jobs, memory, runs, soundness
 from atlas_core.claim import claimed, is_claimed
 from atlas_core.config import Config
 from atlas_core.control import Control
@@ -85,9 +85,15 @@ def warnings(events: list[Event]) -> list[str]:
     return [event.message for event in events if isinstance(event, Notice) and event.level == "warning"]
 
 
+@pytest.fixture(autouse=True)
+def long_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A save begins after a third of its interval, so that there is time to look at one in flight."""
+    monkeypatch.setattr(agenda, "save_spacing", lambda interval: interval // 3)
+
+
 def only_steps(**changes: object) -> Config:
     """Nothing but steps and, after every fourth of them, a checkpoint."""
-    nothing_else = {"evaluation__eval_interval": 0, "sampling__interval": 0}
+    nothing_else = {"evaluation__eval_interval": 0, "sampling__interval": 0, "checkpointing__save_interval": 12}
     return tiny.config(**{**nothing_else, "training__max_steps": 12, **changes})
 
 
@@ -129,16 +135,16 @@ def test_at_most_one_save_is_in_flight_and_a_step_save_does_not_wait_for_it(
     snapshot = saver.snapshot
     monkeypatch.setattr(saver, "snapshot", lambda moment: taken.append(moment.step) or snapshot(moment))
     events: list[Event] = []
-    for event in jobs.train(only_steps(checkpointing__save_interval=2), dataset, tmp_path / "run", Control()):
+    for event in jobs.train(only_steps(checkpointing__save_interval=6), dataset, tmp_path / "run", Control()):
         events.append(event)
-        if isinstance(event, StepDone) and event.step == 11:
+        if isinstance(event, StepDone) and event.step == 6:
             assert taken == [2]
             gate.open()
     assert losses(events) and saved(events)[0] == 2 and saved(events)[-1] == 12
 
 
 def test_a_best_save_waits_for_the_one_in_flight(dataset: Path, tmp_path: Path, gate: Gate) -> None:
-    config = tiny.config(sampling__interval=0)  # a step save after 4 steps, a validation after 5
+    config = tiny.config(sampling__interval=0, checkpointing__save_interval=12)  # saves after 4, validates after 5
     threading.Timer(0.3, gate.open).start()
     events = train(dataset, tmp_path / "run", config)
     kinds = [(event.kind, event.step) for event in events if isinstance(event, CheckpointSaved)]
@@ -185,7 +191,7 @@ def test_whoever_leaves_waits_for_the_save_in_flight(
 
 def test_a_save_that_was_asked_for_in_a_pause_is_told_in_the_pause(dataset: Path, tmp_path: Path) -> None:
     control, told = Control(), []
-    for event in jobs.train(only_steps(checkpointing__save_interval=50), dataset, tmp_path / "run", control):
+    for event in jobs.train(only_steps(checkpointing__save_interval=100), dataset, tmp_path / "run", control):
         told.append(event)
         if isinstance(event, StepDone) and event.step == 3:
             control.pause()
@@ -264,7 +270,7 @@ def test_a_full_disk_costs_old_step_checkpoints_and_never_the_best(
     run = small_disk / "run"
     if not told_free:  # as with a quota
         monkeypatch.setattr(room, "free_bytes", lambda _: 2**40)
-    config = only_steps(checkpointing__save_interval=2, checkpointing__keep_checkpoints=9,
+    config = only_steps(checkpointing__save_interval=6, checkpointing__keep_checkpoints=9,
                         evaluation__eval_interval=3, training__early_stopping_patience=0)
     events = train(dataset, run, config)
     told = warnings(events)
@@ -330,7 +336,7 @@ def test_a_last_save_that_fails_is_an_error_that_names_the_last_good_checkpoint(
 
 def test_a_best_that_was_lost_leaves_the_next_that_is_better_than_the_kept_one(
         dataset: Path, tmp_path: Path, refusal: Refusal) -> None:
-    config = only_steps(evaluation__eval_interval=4, checkpointing__save_interval=50)
+    config = only_steps(evaluation__eval_interval=4, checkpointing__save_interval=100)
     run, validated = tmp_path / "run", []
     for event in jobs.train(config, dataset, run, Control()):
         if isinstance(event, EvalDone):
@@ -391,7 +397,7 @@ def test_a_clock_that_runs_backwards_changes_nothing(
     backwards = itertools.count(2_000_000_000, -3600)
     monkeypatch.setattr(time, "time", lambda: float(next(backwards)))
     run = tmp_path / "run"
-    train(dataset, run, only_steps(checkpointing__save_interval=2, checkpointing__keep_checkpoints=3))
+    train(dataset, run, only_steps(checkpointing__save_interval=6, checkpointing__keep_checkpoints=3))
     assert [info.step for info in runs.checkpoints(run) if info.kind == "step"] == [8, 10, 12]
     found, damaged = soundness.newest_sound(run)
     assert found is not None and found.step == 12 and damaged == ()

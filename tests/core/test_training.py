@@ -265,7 +265,7 @@ def test_a_second_trainer_on_the_same_run_is_refused(dataset: Path, tmp_path: Pa
 
 @pytest.mark.usefixtures("saved_in_place")
 def test_only_the_last_checkpoints_are_kept_and_the_best_always(dataset: Path, tmp_path: Path) -> None:
-    train(dataset, tmp_path / "run", tiny.config(training__max_steps=20, checkpointing__save_interval=2,
+    train(dataset, tmp_path / "run", tiny.config(training__max_steps=20, checkpointing__save_interval=3,
                                                  checkpointing__keep_checkpoints=2))
     kept = runs.checkpoints(tmp_path / "run")
     assert [i.step for i in kept if i.kind == "step"] == [18, 20]

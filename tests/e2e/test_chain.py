@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(place / "plays.zip", "w") as archive:
         for text in sorted(tiny.write_texts(place / "texts", documents=40).iterdir()):
             archive.write(text, f"plays/{text.name}")
-    tiny.config(training__max_steps=STEPS, checkpointing__save_interval=7, model__max_seq_len=64,
+    tiny.config(training__max_steps=STEPS, checkpointing__save_interval=8, model__max_seq_len=64,
                 training__learning_rate=1e-2, model__hidden_size=64).save(place / "config.yaml")
     events = run_atlas("prepare", str(place / "plays.zip"), "--out", str(place / "dataset"), "--tokenizer", "bpe:300")
     assert [e["event"] for e in events][-2:] == ["prepared", "finished"]

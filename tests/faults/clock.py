@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from tests.faults.life import INTERVAL, Case, Life, Ward, kill_at, tells_step
+from tests.faults.life import EVERY, Case, Life, Ward, kill_at, tells_step
 from tests.faults.victim import Plan
 
 TITLE = "clocks"
@@ -24,8 +24,8 @@ def cases(ward: Ward, seed: int, *, share: float = 1.0) -> Iterator[Case]:
 def _wrong(ward: Ward, clock: tuple[float, int, float]) -> None:
     ward.figures.faults += 1
     life = Life(ward, "clock")
-    life.live(Plan(clock=clock), meanwhile=kill_at(tells_step(3 * INTERVAL + 5)))
+    life.live(Plan(clock=clock), meanwhile=kill_at(tells_step(3 * EVERY + 5)))
     life.killed()
-    life.live(Plan(clock=(-YEAR_S, 0, -YEAR_S)), meanwhile=kill_at(tells_step(4 * INTERVAL + 5)))
+    life.live(Plan(clock=(-YEAR_S, 0, -YEAR_S)), meanwhile=kill_at(tells_step(4 * EVERY + 5)))
     life.killed()
     life.finish()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from atlas_core import runs
 from tests.faults.life import (
-    INTERVAL,
+    EVERY,
     Case,
     Life,
     Session,
@@ -27,7 +27,7 @@ from tests.faults.life import (
 )
 
 TITLE = "damaged files"
-AT = 4 * INTERVAL  # the newest checkpoints are of this step or a little later; the run was killed ten steps on
+AT = 4 * EVERY  # the newest checkpoints are of this step or a little later; the run was killed ten steps on
 NEWEST, BEST = "newest step", "atlas_best"
 Damage = Callable[[Path, random.Random], None]
 
@@ -92,7 +92,7 @@ def _killed_later(ward: Ward) -> Life:
     kept = ward.place / "run-for-damage"
     if not kept.exists():
         life = Life(ward, "before-damage", born_from=ward.run_at(AT))
-        life.live(meanwhile=kill_at(tells_step(AT + INTERVAL // 2)))
+        life.live(meanwhile=kill_at(tells_step(AT + EVERY // 2)))
         life.killed()
         shutil.copytree(life.run, kept)
     return Life(ward, "damage", born_from=kept)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.faults.life import FAILED, INTERVAL, Case, Life, Session, Ward, law, tells_step, wait_for
+from tests.faults.life import EVERY, FAILED, Case, Life, Session, Ward, law, tells_step, wait_for
 from tests.faults.victim import Plan
 
 TITLE = "full disks"
@@ -28,7 +28,7 @@ def cases(ward: Ward, seed: int, *, share: float = 1.0) -> Iterator[Case]:
     mounts = sys.platform == "linux" and os.geteuid() == 0
     for left in LEFT_BYTES if mounts else ():
         for comes_back in ("during", "after"):
-            for at in (7, INTERVAL + 7, 4 * INTERVAL - 2):
+            for at in (7, EVERY + 7, 4 * EVERY - 2):
                 if chance.random() < share:
                     yield Case(f"disk/{left}-left:{at}:{comes_back}",
                                lambda n=left, w=at, c=comes_back: _filled(ward, n, w, during=c == "during"))
@@ -47,7 +47,7 @@ def _filled(ward: Ward, left_bytes: int, at: int, *, during: bool) -> None:
             wait_for(out, tells_step(at), process)
             fill(ballast, left_bytes)
             if during:
-                wait_for(out, tells_step(at + INTERVAL + 5), process)
+                wait_for(out, tells_step(at + EVERY + 5), process)
                 ballast.unlink()
 
         session = life.live(meanwhile=meanwhile, strict=False, resumes=False)

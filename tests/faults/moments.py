@@ -9,11 +9,11 @@ import random
 import signal
 from collections.abc import Iterator
 
-from tests.faults.life import INTERVAL, Case, Life, Ward, kill_at, law, tells_saved, tells_step
+from tests.faults.life import EVERY, Case, Life, Ward, kill_at, law, tells_saved, tells_step
 from tests.faults.victim import Plan
 
 TITLE = "chosen moments: every call that changes a file, from nothing to the second clean-up"
-STARTS = (0, *range(INTERVAL, 5 * INTERVAL, INTERVAL))  # the fourth save of a step cleans up, and the fifth again
+STARTS = (0, *range(EVERY, 5 * EVERY, EVERY))  # the fourth save of a step cleans up, and the fifth again
 WITH_LINES = (STARTS[0], STARTS[-1])  # a line added to a file is like the next; two sessions of them are enough
 FINISHED_SHARE = 5  # one in five goes on to the end; the others show their curve a little beyond the next save
 
@@ -42,7 +42,7 @@ def calls(ward: Ward, start: int) -> list[tuple[int, str]]:
     listed = ward.place / f"calls-{start}.txt"
     if not listed.exists():
         life = Life(ward, f"healthy-{start}", born_from=ward.run_at(start))
-        life.live(Plan(str(life.run), calls=str(listed)), meanwhile=kill_at(tells_saved(start + INTERVAL)))
+        life.live(Plan(str(life.run), calls=str(listed)), meanwhile=kill_at(tells_saved(start + EVERY)))
     numbered = (line.split(" ", 1) for line in listed.read_text().splitlines())
     return [(int(number), call) for number, call in numbered]
 
@@ -51,11 +51,11 @@ def _die(ward: Ward, start: int, number: int, way: str, call: str) -> None:
     life = Life(ward, "moment", born_from=ward.run_at(start))
     plan = Plan(str(life.run), moment=number, when="cut" if way == "cut" else "before", power=way == "power",
                 lines=call.startswith("add"))
-    session = life.live(plan, meanwhile=kill_at(tells_saved(start + 2 * INTERVAL)))
+    session = life.live(plan, meanwhile=kill_at(tells_saved(start + 2 * EVERY)))
     law(session.status == -signal.SIGKILL, f"{call} came not again: {session}")
     life.killed()
     if number % FINISHED_SHARE == 0:
         life.finish()
     else:
-        life.live(meanwhile=kill_at(tells_step(start + INTERVAL + 5)))
+        life.live(meanwhile=kill_at(tells_step(start + EVERY + 5)))
         life.killed()

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.faults.life import (
+    EVERY,
     FAILED,
-    INTERVAL,
     STEPS,
     Case,
     Life,
@@ -77,7 +77,7 @@ def _forbidden(ward: Ward, at: int, what: str) -> None:
 
 def _refused(ward: Ward) -> None:
     ward.figures.faults += 1
-    life = Life(ward, "read-only", born_from=ward.run_at(2 * INTERVAL))
+    life = Life(ward, "read-only", born_from=ward.run_at(2 * EVERY))
     plan = _as_nobody(life)
     life.run.chmod(0o555)
     session = life.live(plan, strict=False, resumes=False)
@@ -90,7 +90,7 @@ def _refused(ward: Ward) -> None:
 def _unreadable(ward: Ward) -> None:
     """A checkpoint that may not be read is passed over like a damaged one, and is still there."""
     ward.figures.faults += 1
-    life = Life(ward, "unreadable", born_from=ward.run_at(2 * INTERVAL))
+    life = Life(ward, "unreadable", born_from=ward.run_at(2 * EVERY))
     plan = _as_nobody(life)
     newest = newest_step(life.run)
     newest.chmod(0)

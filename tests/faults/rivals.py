@@ -7,7 +7,7 @@ import random
 import signal
 from collections.abc import Iterator
 
-from tests.faults.life import FAILED, INTERVAL, Case, Life, Ward, law, tells_step, wait_for
+from tests.faults.life import EVERY, FAILED, Case, Life, Ward, law, tells_step, wait_for
 
 TITLE = "two trainers on one folder"
 
@@ -21,9 +21,9 @@ def cases(ward: Ward, seed: int, *, share: float = 1.0) -> Iterator[Case]:
 
 def _refused(ward: Ward, at: int) -> None:
     ward.figures.faults += 1
-    life = Life(ward, "rivals", born_from=ward.run_at(INTERVAL))
+    life = Life(ward, "rivals", born_from=ward.run_at(EVERY))
     first, out = life.start()
-    wait_for(out, tells_step(INTERVAL + at), first)
+    wait_for(out, tells_step(EVERY + at), first)
     os.kill(first, signal.SIGSTOP)  # it holds the folder however long the second takes to start
     before = {path: path.read_bytes() for path in life.run.rglob("*") if path.is_file()}
     second = life.live(resumes=False)
