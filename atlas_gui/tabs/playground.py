@@ -256,16 +256,17 @@ class PlaygroundTab(QWidget):
         if self._tokens < 2:
             return
         seconds = time.perf_counter() - self._first_token_at
-        self._say(speed(self._tokens, (self._tokens - 1) / max(seconds, 1e-9)))
+        self._say(speed(self._tokens, (self._tokens - 1) / max(seconds, 1e-9), steady=True))
 
     def _say(self, text: str, *, role: str = "muted") -> None:
         theme.set_role(self.status_label, role)
         self.status_label.setText(text)
 
 
-def speed(tokens: int, tokens_per_s: float) -> str:
-    """How much and how fast, in a width that does not change: "  87 tokens ·   131 tokens/s"."""
-    return f"{people.many(tokens, 'token'):>12} · {people.count(tokens_per_s):>5} tokens/s"
+def speed(tokens: int, tokens_per_s: float, *, steady: bool = False) -> str:
+    """How much and how fast, like "87 tokens · 131 tokens/s"; `steady` in a width that does not change."""
+    much, fast = people.many(tokens, "token"), people.count(tokens_per_s)
+    return f"{much:>12} · {fast:>5} tokens/s" if steady else f"{much} · {fast} tokens/s"
 
 
 def _title(text: str) -> QLabel:

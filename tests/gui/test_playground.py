@@ -98,7 +98,7 @@ def test_text_flows_after_the_prompt_and_ends_with_the_measured_speed(tab: Playg
         tab.add_piece(piece(text))
     tab.set_finished(generated())
     assert tab.output_view.text() == "To be, or not to be"
-    assert "131 tokens/s" in tab.status_label.text() and "seed 7" in tab.status_label.text()
+    assert " · 131 tokens/s · " in tab.status_label.text() and tab.status_label.text().endswith("seed 7")
     assert tab.generate_button.isEnabled() and not tab.stop_button.isEnabled()
 
 
