@@ -224,6 +224,12 @@ def list_runs(folder: Path | None = None) -> list[RunInfo]:
     return sorted(found, key=lambda info: info.updated_at, reverse=True)
 
 
+def sweep(run: Path) -> None:
+    """Delete what a killed process had begun to write in `run`, which must be claimed."""
+    for torn in (*run.glob(".*.tmp"), *(run / CHECKPOINTS_FOLDER).glob(".*.tmp")):
+        paths.discard(torn)
+
+
 def delete(run: Path) -> int:
     """Remove a run with everything in it; returns the bytes freed. Raises `CheckpointError` if it is no run."""
     freed = inspect(run).bytes

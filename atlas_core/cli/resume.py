@@ -1,6 +1,7 @@
 """What `atlas train` will do: begin a new run, or go on with one, and from which checkpoint.
 
-Only decides. A run that exists is never begun anew in its own folder.
+Only decides, and clears up after a run that has nothing to go on with. A run that exists is never begun anew in its
+own folder.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from atlas_core import continuity, jobs, paths, runs, soundness
 from atlas_core import format as people
+from atlas_core.claim import claimed
 from atlas_core.cli import arguments, questions
 from atlas_core.config import Config
 from atlas_core.continuity import MadeOn
-from atlas_core.errors import CheckpointError
+from atlas_core.errors import AtlasError, CheckpointError
 from atlas_core.runs import CheckpointInfo
 
 MODES = ("auto", "ask", "never")
@@ -120,6 +123,9 @@ def _go_on(args: argparse.Namespace, checkpoint: Path) -> Plan:
     home = runs.home_of(checkpoint)
     info = runs.read_sidecar(checkpoint)
     if info and info.step >= config.training.max_steps:
+        if home:  # killed after its last step was safe: nobody will go on here and clear up
+            with suppress(AtlasError), claimed(home):
+                runs.sweep(home)
         raise CheckpointError(
             f"{home or checkpoint} has finished its {people.many(info.step, 'step')}.",
             f"Let it go on with --set training.max_steps={2 * info.step}, or begin anew with --resume never.")

@@ -42,7 +42,6 @@ from atlas_core.events import (
 from atlas_core.generation import generator
 from atlas_core.hardware import device as hardware
 from atlas_core.model.gpt import AtlasLM
-from atlas_core.paths import discard
 from atlas_core.runs import CheckpointInfo
 from atlas_core.schedule import learning_rate
 from atlas_core.text.dataset import Dataset, Windows, check_context
@@ -564,7 +563,6 @@ def lay_out(run: Path, config: Config, dataset: Dataset, *, resume: bool) -> Non
     """
     if not resume and runs.newest(run) is not None:
         raise CheckpointError(f"{run} holds an earlier run.", "Resume it, or choose a new folder.")
-    for torn in (*run.glob(".*.tmp"), *(run / runs.CHECKPOINTS_FOLDER).glob(".*.tmp")):  # of one that was killed
-        discard(torn)
+    runs.sweep(run)
     config.save(run / runs.CONFIG_FILE)
     dataset.tokenizer.save(run / runs.TOKENIZER_FILE)

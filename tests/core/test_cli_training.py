@@ -227,6 +227,16 @@ def test_a_finished_run_says_how_to_extend_it(atlas: Atlas, finished_run: Path, 
     assert steps(atlas.events("train", "--out", run, "--set", "training.max_steps=7")) == [7]
 
 
+def test_what_a_kill_left_half_written_in_a_finished_run_is_cleared(
+        atlas: Atlas, finished_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    before = {path.name for path in (run / runs.CHECKPOINTS_FOLDER).iterdir()}
+    (run / runs.CHECKPOINTS_FOLDER / ".atlas_step_6.pt.0123abcd.tmp").write_bytes(b"half")
+    assert atlas("train", "--out", run) == 1
+    assert {path.name for path in (run / runs.CHECKPOINTS_FOLDER).iterdir()} == before
+
+
 def test_asking_shows_where_the_run_stands_and_yes_resumes(atlas: Atlas, interrupted_run: Path) -> None:
     events = atlas.events("train", "--out", interrupted_run, "--resume", "ask", typed="maybe\ny\n")
     assert "interrupted at step 6 of 9" in atlas.err
