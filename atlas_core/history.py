@@ -165,10 +165,10 @@ def flaw(path: Path, step: int, interval: int) -> str:
     if not path.is_file():
         return f"{path.name} is gone: the curve begins at step {step}." if step else ""
     last = wrong = 0
-    waiting = 0  # lines that cannot be read or are of later steps, unless what follows shows them to be out of place
+    waiting = 0  # lines that tell nothing or are of later steps, unless what follows shows them to be out of place
     for line in lines(path):
         record = _record(line)
-        if record is None or stands_at(record) > step:
+        if record is None or record["event"] not in _STEPS or stands_at(record) > step:
             waiting += 1
         elif stands_at(record) < last:
             wrong += 1
@@ -184,7 +184,12 @@ def flaw(path: Path, step: int, interval: int) -> str:
 def truncate(path: Path, step: int) -> None:
     """Forget what was recorded after `step`, so that a resumed run writes no step twice."""
     if path.exists():
-        kept = [line for line, record in records(path) if stands_at(record) <= step]
+        kept, last = [], 0  # of lines behind that of `step`, damage may have made earlier ones
+        for line, record in records(path):
+            at = stands_at(record)
+            if at <= step and not at < last == step:
+                kept.append(line)
+                last = at
         write_atomically(path, "".join(line + "\n" for line in kept).encode())
 
 

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from atlas_core.config import Training
 from atlas_core.errors import ConfigError
+from atlas_core.hardware import device as hardware
 from atlas_core.training.lowmem import LeanAdamW
 
 
@@ -30,8 +31,7 @@ def build_optimizers(named: Mapping[str, nn.Parameter], t: Training) -> list[Opt
         if not hasattr(torch.optim, "Muon"):
             raise ConfigError([f"training.optimizer_type muon needs torch 2.9 or newer, this is {torch.__version__}"],
                               "Choose adamw, or install a newer torch.")
-        optimizers.append(torch.optim.Muon(muons, lr=t.learning_rate, weight_decay=t.weight_decay,
-                                           adjust_lr_fn="match_rms_adamw"))
+        optimizers.append(_muon(muons, t))
     return optimizers
 
 
@@ -45,6 +45,15 @@ def _adamw(parameters: Sequence[nn.Parameter], t: Training) -> Optimizer:
         return LeanAdamW(groups, lr=t.learning_rate, betas=(t.beta1, t.beta2), eight_bits=eight_bits, seed=t.seed)
     fused = parameters[0].device.type in ("cpu", "cuda")  # one pass over memory where the kernel exists
     return torch.optim.AdamW(groups, lr=t.learning_rate, betas=(t.beta1, t.beta2), fused=fused)
+
+
+def _muon(matrices: Sequence[nn.Parameter], t: Training) -> Optimizer:
+    kind: type[torch.optim.Muon] = torch.optim.Muon
+    if hardware.imitates("bf16", matrices[0].device):
+        from atlas_core.training.muon import WideMuon
+
+        kind = WideMuon
+    return kind(matrices, lr=t.learning_rate, weight_decay=t.weight_decay, adjust_lr_fn="match_rms_adamw")
 
 
 def load_optimizers(optimizers: Sequence[Optimizer], states: Sequence[dict[str, Any]]) -> None:

@@ -138,6 +138,22 @@ def test_a_line_of_the_curve_that_tells_another_step_is_told(step: int, run: Pat
     assert "1 lines of the curve before step 12" in history.flaw(curve, 12, 1)
 
 
+def test_a_line_of_the_curve_of_no_known_kind_is_told(run: Path) -> None:
+    curve = run / runs.METRICS_FILE
+    curve.write_bytes(curve.read_bytes().replace(b'"event": "step", "step": 7,', b'"event": "stdp", "step": 7,'))
+    assert "1 lines of the curve before step 12" in history.flaw(curve, 12, 1)
+
+
+def test_a_line_after_the_checkpoint_that_became_one_of_an_earlier_step_goes(run: Path) -> None:
+    curve = run / runs.METRICS_FILE
+    whole = curve.read_bytes()
+    beyond = whole.splitlines(keepends=True)[-1].replace(b'"step": 12,', b'"step": 4,')
+    assert beyond != whole.splitlines(keepends=True)[-1]
+    curve.write_bytes(whole + beyond)
+    history.truncate(curve, 12)
+    assert curve.read_bytes() == whole
+
+
 @pytest.mark.parametrize(("kept", "told"), [(14, ""), (7, "a gap from step 6 to 12"), (0, "a gap from step 0 to 12")])
 def test_a_curve_that_lost_its_end_is_told(kept: int, told: str, run: Path) -> None:
     curve = run / runs.METRICS_FILE

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from atlas_core import jobs, runs, soundness
 from atlas_core.config import Config, Sampling, Training
@@ -32,9 +33,11 @@ from atlas_core.events import (
     StateChanged,
     StepDone,
 )
+from atlas_core.hardware import device as hardware
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.schedule import learning_rate
 from atlas_core.training import checkpoint, records
+from atlas_core.training.muon import WideMuon
 from atlas_core.training.optim import build_optimizers
 from tests import tiny
 
@@ -694,6 +697,34 @@ def test_muon_moves_the_matrices_of_the_blocks_and_nothing_else() -> None:
     assert moved == {id(p) for name, p in named.items() if "blocks." in name and p.dim() == 2}
     others = {id(p) for group in adamw.param_groups for p in group["params"]}
     assert moved | others == {id(p) for p in named.values()} and not moved & others
+
+
+@pytest.mark.parametrize("shape", [(24, 64), (64, 24), (32, 32)])
+def test_muon_in_fp32_goes_where_torchs_goes(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nearly, for torch rounds to bf16; kept from that, it goes the very same way."""
+    chance = torch.Generator().manual_seed(3)
+    started, gradients = torch.randn(shape, generator=chance), torch.randn(5, *shape, generator=chance)
+
+    def moved(kind: type[torch.optim.Muon]) -> tuple[Tensor, Tensor]:
+        parameter = nn.Parameter(started.clone())
+        optimizer = kind([parameter], lr=0.1, weight_decay=0.2, adjust_lr_fn="match_rms_adamw")
+        for gradient in gradients:
+            parameter.grad = gradient.clone()
+            optimizer.step()
+        return parameter.detach(), optimizer.state[parameter]["momentum_buffer"]
+
+    (ours, our_state), (theirs, their_state) = moved(WideMuon), moved(torch.optim.Muon)
+    assert (ours - theirs).norm() < 0.02 * (theirs - started).norm()
+    assert torch.equal(our_state, their_state)
+    monkeypatch.setattr(Tensor, "bfloat16", lambda tensor: tensor.clone())
+    assert torch.allclose(ours, moved(torch.optim.Muon)[0], atol=1e-5)
+
+
+def test_muon_multiplies_in_fp32_where_bf16_would_be_imitated(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = dict(AtlasLM(tiny.config().model).named_parameters())
+    for imitated, kind in ((True, WideMuon), (False, torch.optim.Muon)):
+        monkeypatch.setattr(hardware, "imitates", lambda *_, answer=imitated: answer)
+        assert type(build_optimizers(named, Training(optimizer_type="muon"))[1]) is kind
 
 
 def test_muon_learns_and_resumes_exactly(dataset: Path, tmp_path: Path) -> None:

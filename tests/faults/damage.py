@@ -145,9 +145,8 @@ def _middle(life: Life, damage: Damage, chance: random.Random) -> None:
     """The curve before the checkpoint: what is lost cannot come back, and is told; all else is as it was."""
     damage(life.run / runs.METRICS_FILE, chance)
     at = newest_good(life.run)
-    wanted = [line for line in life.ward.curve if line[1] <= at]
-    there = [line for line in curve(life.run) if isinstance(line[1], int) and line[1] <= at]
-    lost = len(wanted) - len(there)  # a digit that became another is not noticed
+    there = {line[:2] for line in curve(life.run)}
+    lost = sum(line[:2] not in there for line in life.ward.curve if line[1] <= at)  # of what is lost, not of digits
     session = life.live(strict=False, compare=False)
     law(session.status == 0, f"does not go on: {session}")
     if lost:
