@@ -30,7 +30,7 @@ def _asked(ward: Ward, numbers: list[int], seed: str) -> None:
     life = Life(ward, "wishes")
 
     def meanwhile(process: int, out: Path) -> None:
-        wait_for(out, tells_step(chance.randint(1, 90)), process)
+        wait_for(out, tells_step(chance.randint(1, 40)), process)
         time.sleep(chance.uniform(0, 0.01))
         for number in numbers:
             if not has_ended(process):
