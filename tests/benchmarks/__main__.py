@@ -12,10 +12,23 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import ceiling, forecast, lowmem, memory_grid, quality, report, saving, scaling, throughput, ways
+from tests.benchmarks import (
+    ceiling,
+    forecast,
+    lowmem,
+    memory_grid,
+    optimizers,
+    quality,
+    report,
+    saving,
+    scaling,
+    throughput,
+    ways,
+)
 from tests.benchmarks.section import Effort, Row
 
-MODULES = (throughput, ceiling, ways, memory_grid, forecast, quality, lowmem, scaling, saving)
+MODULES = (throughput, ceiling, ways, memory_grid, forecast, quality, optimizers, lowmem, scaling,
+           saving)
 SECTIONS = {module.SECTION.name: module.SECTION for module in MODULES}
 
 

@@ -20,7 +20,7 @@ from atlas_core.text.dataset import Dataset
 from atlas_core.training import trainer
 from tests import tiny
 from tests.benchmarks import __main__ as program
-from tests.benchmarks import flops, forecast, measure, memory_grid, quality, saving
+from tests.benchmarks import flops, forecast, measure, memory_grid, optimizers, quality, saving
 from tests.benchmarks.child import Reading
 from tests.benchmarks.contest import Result, contest
 from tests.benchmarks.learners import Point
@@ -189,3 +189,11 @@ def test_a_forecast_stands_beside_the_run_it_foresaw(
     assert row["error"] == pytest.approx(row["forecast_s"] / row["seconds"] - 1)
     assert row["low_s"] <= row["forecast_s"] <= row["high_s"]
     assert runs.inspect(tmp_path / "run").step == row["steps"]
+
+
+def test_optimizers_train_side_by_side_and_the_best_rate_is_that_of_the_fewest_bits(dataset: Path) -> None:
+    tuned = [row for rate in (1e-4, 1e-2)
+             for row in optimizers.side_by_side(plain(), dataset, {"adamw": rate, "muon": rate}, seed=1, seconds=0.5)]
+    assert [row["optimizer"] for row in tuned] == ["adamw", "muon"] * 2
+    assert optimizers.best_rates(tuned) == {"adamw": 1e-2, "muon": 1e-2}
+    assert "adamw at 0.01: " in optimizers.remark(tuned)
