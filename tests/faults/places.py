@@ -12,6 +12,7 @@ from tests.faults.life import (
     EVERY,
     FAILED,
     STEPS,
+    BrokenLawError,
     Case,
     Life,
     Session,
@@ -38,12 +39,12 @@ def cases(ward: Ward, seed: int, *, share: float = 1.0) -> Iterator[Case]:
         "checkpoints read-only from step 10": lambda: _forbidden(ward, 10, "checkpoints"),
         "checkpoints read-only from step 50": lambda: _forbidden(ward, 50, "checkpoints"),
         "unreadable checkpoint": lambda: _unreadable(ward),
-        "deleted at step 10": lambda: _gone(ward, 10, shutil.rmtree),
-        "deleted at step 50": lambda: _gone(ward, 50, shutil.rmtree),
+        "deleted at step 10": lambda: _gone(ward, 10, _delete),
+        "deleted at step 50": lambda: _gone(ward, 50, _delete),
         "renamed at step 10": lambda: _gone(ward, 10, _rename),
         "renamed at step 50": lambda: _gone(ward, 50, _rename),
         "replaced by a file at step 50": lambda: _gone(ward, 50, _replace),
-        "checkpoints deleted at step 50": lambda: _gone(ward, 50, lambda run: shutil.rmtree(run / "checkpoints")),
+        "checkpoints deleted at step 50": lambda: _gone(ward, 50, lambda run: _delete(run / "checkpoints")),
     }
     for name, run in found.items():
         if chance.random() < share:
@@ -99,13 +100,24 @@ def _unreadable(ward: Ward) -> None:
     life.is_as_undisturbed()
 
 
+def _delete(folder: Path) -> None:
+    """As a stubborn person does: again, if something was written meanwhile."""
+    for _ in range(100):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+    raise BrokenLawError(f"{folder} cannot be deleted")
+
+
 def _rename(run: Path) -> None:
     run.rename(run.with_name("elsewhere"))
 
 
 def _replace(run: Path) -> None:
-    shutil.rmtree(run)
+    gone = run.with_name("elsewhere")
+    run.rename(gone)  # at once, whatever is being written in it
     run.write_text("not a folder")
+    _delete(gone)
 
 
 def _gone(ward: Ward, at: int, trouble: Callable[[Path], None]) -> None:
