@@ -35,7 +35,7 @@ SECTIONS = {module.SECTION.name: module.SECTION for module in MODULES}
 def main(arguments: Sequence[str]) -> int:
     args = _parser().parse_args(arguments)
     effort = Effort(rounds=args.repeats or (2 if args.quick else Effort.rounds),
-                    seconds=0.5 if args.quick else Effort.seconds, quick=args.quick)
+                    seconds=0.5 if args.quick else Effort.seconds, quick=args.quick, only=args.only)
     now = datetime.datetime.now(datetime.timezone.utc)
     out = args.out or report.default_path(now)
     console, log = report.console(), Console(stderr=True)
@@ -60,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
                         help=f"what to measure: {', '.join(SECTIONS)}; default all")
     parser.add_argument("--quick", action="store_true", help="a few cases and short turns: does it work at all?")
     parser.add_argument("--repeats", type=int, metavar="N", help=f"turns of each contestant (default {Effort.rounds})")
+    parser.add_argument("--only", default=Effort.only, metavar="PATTERN",
+                        help="of the section quality, the learners whose names match, and the defaults")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the results go (default: a new one in results)")
     return parser
 

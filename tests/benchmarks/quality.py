@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from itertools import pairwise, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +26,7 @@ from tests.benchmarks.throughput import EQUAL
 MINUTES = (2, 10)
 TARGET = 2.4                                    # bits a byte
 LONGEST_S = 900                                 # for who does not reach the target
-EVAL_STEPS = {"NANO": 100, "MICRO": 20}         # a few seconds of training
+EVAL_STEPS = {"NANO": 100, "MICRO": 100}        # some seconds of training
 DEFAULTS = "defaults"
 QUICK = {"longest_s": 3.0, "target": 6.0, "stops_at_target": True}
 
@@ -55,6 +56,7 @@ def rows(home: Path, effort: Effort) -> Iterator[Row]:
     for preset in effort.few(list(EVAL_STEPS)):
         config, dataset = sample.ready(home, _learning(preset))
         field = nano(config) if preset == "NANO" else micro(config)
+        field = [learner for learner in field if learner.name == DEFAULTS or fnmatch(learner.name, effort.only)]
         if effort.quick:
             field = [dataclasses.replace(learner, **QUICK) for learner in field]
         curves = race(field, dataset)

@@ -18,6 +18,7 @@ class Effort:
     rounds: int = 5         # turns of each contestant
     seconds: float = 6.0    # about how long a turn lasts
     quick: bool = False     # only the first few cases of each section
+    only: str = "*"         # which contestants of `quality`, as a shell's pattern
 
     def few(self, cases: Sequence[T], count: int = 1) -> Sequence[T]:
         """All cases, or the first `count` when in a hurry."""
