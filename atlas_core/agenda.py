@@ -10,20 +10,22 @@ from dataclasses import dataclass
 
 from atlas_core.config import Config
 
-SPEED_STEPS = 10  # steps after which the speed counts as known
 SAVES_PER_RUN = 20  # a short run is saved about this often
 FEWEST_STEPS_BETWEEN_SAVES = 25
 WRITING_SHARE = 10  # a save begins when a tenth of its interval is left, for training goes on while it is written
 
 
 class Agenda:
-    """Asked once after every step. The trainer sets `saved_step` when it has saved."""
+    """Asked once after every step. The trainer tells when it has begun to save."""
 
-    def __init__(self, config: Config, *, first_step: int) -> None:
+    def __init__(self, config: Config, *, step: int = 0, seconds: float = 0.0) -> None:
+        """A session begins at `step`, up to which training took `seconds`: there is nothing new to keep."""
         self.config = config
-        self.saved_step = first_step  # before the first step there is nothing to keep
-        self._first_step = first_step
-        self._first_seconds: float | None = None
+        self.begun_to_save(step, seconds)
+
+    def begun_to_save(self, step: int, seconds: float) -> None:
+        """The newest step checkpoint, on the disk or on its way, is of `step`."""
+        self._saved = step, seconds
 
     def reports(self, step: int) -> bool:
         return self._due(self.config.logging.log_interval, step)
@@ -34,30 +36,30 @@ class Agenda:
     def samples(self, step: int) -> bool:
         return self._due(self.config.sampling.interval, step)
 
-    def saves(self, step: int, seconds: float) -> bool:
-        """Whether a step checkpoint is due. `seconds` is the training time up to this step."""
-        return step - self.saved_step >= save_spacing(self.save_interval(step, seconds))
+    def saves(self, step: int, seconds: float, *, again: bool = False) -> bool:
+        """Whether a step checkpoint is to be begun after `seconds` of training; `again` if the last one failed."""
+        steps, longest = save_interval(self.config)
+        saved_step, saved_seconds = self._saved
+        spacing, share = save_spacing(steps), 1 - 1 / WRITING_SHARE
+        if again:
+            spacing, share = max(1, steps - spacing), 1 / WRITING_SHARE
+        return step - saved_step >= spacing or seconds - saved_seconds >= share * longest
 
-    def save_interval(self, step: int, seconds: float) -> int:
-        """The most steps that may be at stake: done, and in no checkpoint on the disk."""
-        if self._first_seconds is None:
-            self._first_seconds = seconds  # the first step is slow: the speed is taken from those after it
-        steps = step - self._first_step - 1
-        known = steps >= SPEED_STEPS
-        return save_interval(self.config, (seconds - self._first_seconds) / steps if known else None)
+    def waits(self, steps: int, seconds: float) -> bool:
+        """Whether training has to wait for a checkpoint on its way: an interval's steps or seconds are at stake."""
+        most_steps, longest = save_interval(self.config)
+        return steps >= most_steps or seconds >= longest
 
     def _due(self, interval: int, step: int) -> bool:
         return interval > 0 and (step % interval == 0 or step == self.config.training.max_steps)
 
 
-def save_interval(config: Config, seconds_per_step: float | None) -> int:
-    """The most steps that a crash may cost: `save_interval` until the speed is known, then those of `save_minutes`."""
+def save_interval(config: Config) -> tuple[int, float]:
+    """The most steps, and the most seconds of training, that a crash may cost."""
     wished = config.checkpointing
-    if not wished.save_minutes or seconds_per_step is None:
-        return wished.save_interval
-    by_time = int(wished.save_minutes * 60 / max(seconds_per_step, 1e-9))
-    for_short_runs = max(config.training.max_steps // SAVES_PER_RUN, FEWEST_STEPS_BETWEEN_SAVES)
-    return max(1, min(by_time, for_short_runs))
+    if not wished.save_minutes:
+        return wished.save_interval, math.inf
+    return max(config.training.max_steps // SAVES_PER_RUN, FEWEST_STEPS_BETWEEN_SAVES), 60 * wished.save_minutes
 
 
 def save_spacing(interval: int) -> int:
@@ -94,8 +96,14 @@ def tally(config: Config, *, seconds_per_step: float, train_windows: int | None,
     return Tally(
         validations=validations, best_saves=validations, epoch_saves=epochs,
         samples=(drawn + 1) * len(config.sampling.prompts) if drawn else 0,  # one before the first step
-        step_saves=_times(save_spacing(save_interval(config, seconds_per_step)), steps),
+        step_saves=_times(_steps_between_saves(config, seconds_per_step), steps),
     )
+
+
+def _steps_between_saves(config: Config, seconds_per_step: float) -> int:
+    steps, longest = save_interval(config)
+    by_time = (1 - 1 / WRITING_SHARE) * longest / max(seconds_per_step, 1e-9)
+    return save_spacing(steps) if by_time >= steps else max(1, math.ceil(by_time))
 
 
 def _times(interval: int, steps: int) -> int:

@@ -12,6 +12,7 @@ from atlas_core.errors import CheckpointError
 from atlas_core.paths import cannot_write, discard
 
 LOCK_FILE = ".lock"
+LOOK_S = 0.5  # who only looks whether a run is claimed holds its lock for less
 
 
 class Claim:
@@ -20,7 +21,7 @@ class Claim:
     def __init__(self, run: Path) -> None:
         self._run = run
         self._locks = [_lock(run)]
-        self._locks[0].acquire(timeout=0)
+        self._locks[0].acquire(timeout=LOOK_S)
 
     def renew(self) -> None:
         """Own the folder too that was laid out anew in the place of one that was deleted, with its lock.

@@ -181,9 +181,9 @@ class Evaluation:
 class Checkpointing:
     """What is saved, and how much of it is kept."""
 
-    save_interval: int = setting(500, "The most steps a crash may cost, until the speed is known.",
+    save_interval: int = setting(500, "The most steps a crash may cost, if save_minutes is 0.",
                                  unit="steps", low=1, high=10**9)
-    save_minutes: float = setting(10.0, "Then the most minutes it may cost; 0 keeps the fixed number of steps.",
+    save_minutes: float = setting(10.0, "The most minutes of training a crash may cost; 0 counts steps instead.",
                                   unit="minutes", low=0.0, high=10000.0)
     keep_checkpoints: int = setting(3, "How many step checkpoints are kept.", low=1, high=10000)
     keep_epochs: int = setting(5, "How many epoch checkpoints are kept.", low=0, high=10000, advanced=True)

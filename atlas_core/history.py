@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from atlas_core import format as people
 from atlas_core.events import CheckpointSaved, EvalDone, Event, RolledBack, RunStarted, StepDone, StepSkipped
 from atlas_core.pace import Pace
 from atlas_core.paths import write_atomically
@@ -62,13 +63,15 @@ class History:
         elif kind == "skipped":
             self.skipped_steps.append(event["step"])
         elif kind == "rolled_back":
-            self._go_back(event["to_step"])
+            self._forget_after(event["to_step"])
+            self.rolled_back_steps.append(event["to_step"])
             self.rate_factor = _number(event["learning_rate_factor"])
         elif kind == "checkpoint":
             self.checkpoint_steps.append(event["step"])
         elif kind == "run":
             self.pace = Pace()  # what an earlier session took says nothing of this one
             if event.get("resumed_from"):
+                self._forget_after(event["resumed_from"])  # if the newest checkpoint was damaged, there is more
                 self.resumed_steps.append(event["resumed_from"])
 
     def _add_step(self, event: dict[str, Any]) -> None:
@@ -83,8 +86,7 @@ class History:
         self.tokens_seen.append(event["tokens_seen"])
         self.pace.add(self.steps[-1], self.seconds[-1])
 
-    def _go_back(self, step: int) -> None:
-        """Forget what came after `step`; that the run came back to it is kept."""
+    def _forget_after(self, step: int) -> None:
         taken = bisect_right(self.steps, step)
         for column in (self.steps, self.losses, self.perplexities, self.learning_rates, self.tokens_per_s,
                        self.grad_norms, self.seconds, self.tokens_seen):
@@ -94,7 +96,6 @@ class History:
             del column[validated:]
         for marks in (self.checkpoint_steps, self.resumed_steps, self.skipped_steps, self.rolled_back_steps):
             marks[:] = [mark for mark in marks if mark <= step]
-        self.rolled_back_steps.append(step)
 
     @staticmethod
     def read(path: Path) -> History:
@@ -164,7 +165,7 @@ def flaw(path: Path, step: int, interval: int) -> str:
     """
     if not path.is_file():
         return f"{path.name} is gone: the curve begins at step {step}." if step else ""
-    last = wrong = 0
+    last, wrong = -1, 0
     waiting = 0  # lines that tell nothing or are of later steps, unless what follows shows them to be out of place
     for line in lines(path):
         record = _record(line)
@@ -174,11 +175,16 @@ def flaw(path: Path, step: int, interval: int) -> str:
             wrong += 1
         else:
             at = stands_at(record)
-            interval, last = max(interval, at - last), at
-            wrong, waiting = wrong + waiting, 0
+            if last >= 0:  # a run that was begun from another's checkpoint has no first steps
+                interval = max(interval, at - last)
+            last, wrong, waiting = at, wrong + waiting, 0
     if wrong:
-        return f"{path.name} is damaged: {wrong} lines of the curve before step {step} are not what was written."
-    return f"{path.name} is damaged: the curve has a gap from step {last} to {step}." if step - last >= interval else ""
+        lost = f"{people.many(wrong, 'line')} of the curve before step {step}"
+        return f"{path.name} is damaged: {lost} {'is' if wrong == 1 else 'are'} not what was written."
+    if step - max(0, last) < interval:
+        return ""
+    return (f"{path.name} holds no curve up to step {step}." if last < 0 else
+            f"{path.name} is damaged: the curve has a gap from step {last} to {step}.")
 
 
 def truncate(path: Path, step: int) -> None:

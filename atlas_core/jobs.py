@@ -69,14 +69,14 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
     if imitates(settled.training.precision, choose_device(settled.hardware.device)):
         yield Notice("This processor has no units for bf16 and imitates them: a step can take hundreds of times as "
                      "long as in fp32. Set training.precision to auto unless memory forbids it.", "warning")
-    if resume is not None and resume.is_dir():
-        found, flawed = soundness.newest_sound(resume)
-        for path in flawed:
-            yield Notice(f"{soundness.flaw(path)}; it is passed over.", "warning")
-        if found is None:
-            raise CheckpointError(f"{resume} holds no sound checkpoint.", "Start a fresh run.")
-        resume = found.path
     with claimed(run) as claim, awake(settled.hardware.keep_awake):
+        if resume is not None and resume.is_dir():  # looked at only now: another process may have trained on till here
+            found, flawed = soundness.newest_sound(resume)
+            if found is None:
+                raise CheckpointError(f"{resume} holds no sound checkpoint.", "Start a fresh run.")
+            for path in flawed:
+                yield Notice(f"{soundness.flaw(path)}: training goes on from {found.path.name}.", "warning")
+            resume = found.path
         if scarce := room.foreseen(run, settled):
             yield scarce
         for calibration in calibrated(settled):

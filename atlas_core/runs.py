@@ -231,7 +231,12 @@ def sweep(run: Path) -> None:
 
 
 def delete(run: Path) -> int:
-    """Remove a run with everything in it; returns the bytes freed. Raises `CheckpointError` if it is no run."""
+    """Remove a run with everything in it; returns the bytes freed.
+
+    Raises `CheckpointError` if it is no run, or one that is being trained.
+    """
+    if is_claimed(run):
+        raise CheckpointError(f"{run.name} is being trained now.", "Stop it first.")
     freed = inspect(run).bytes
     shutil.rmtree(run)
     return freed

@@ -132,7 +132,8 @@ def open_run(folder: Path) -> Opened:
             history.add(record)
     history.checkpoint_steps = [checkpoint.step for checkpoint in info.checkpoints]
     samples = [SampleDrawn(record["step"], record["prompt"], record["text"], record["seed"])
-               for _, record in curves.records(folder / runs.SAMPLES_FILE) if record.get("event") == "sample"]
+               for _, record in curves.records(folder / runs.SAMPLES_FILE)
+               if record.get("event") == "sample" and record["step"] <= info.step]
     return Opened(info, history, tuple(samples), _last_lines(folder / runs.LOG_FILE))
 
 

@@ -319,6 +319,8 @@ class MainWindow(QMainWindow):
         self.train_tab.clear()
         self.train_tab.set_history(self.session.history)
         if opened is not None:
+            if self.session.training:  # it is about to be: nobody deletes it now
+                self.runs_tab.set_active(opened.info.path)
             for sample in opened.samples:
                 self.train_tab.add_sample(sample)
             self.train_tab.set_log(opened.log)

@@ -107,6 +107,7 @@ class Session(QObject):
         self._chosen_dataset: Path | None = None
         self._run_config = self.config  # what the run at work was started with
         self._first_step: StepDone | None = None  # of this session, to measure the speed from
+        self._speed_remembered = False
         self._apart = False  # the loss of the run at work was no number any more
         self._train_after_preparing = False
         self._prepare_when_looked = False
@@ -316,9 +317,13 @@ class Session(QObject):
 
         `changes` of its settings, by their dotted keys, hold from now on: more steps for a finished one.
         """
-        if self.state != IDLE or self._crew.busy("open"):
+        if self.state != IDLE:
             self.failed.emit("Another run is at work.", "Stop it first; it is saved and can be resumed later.", "")
             return
+        if self._crew.busy("open"):
+            self.failed.emit("A run is being opened.", "Try again in a moment.", "")
+            return
+        self._train_control, self.started = Control(), None  # an earlier run's takes no more wishes
         self._set_state(STARTING)
         self._crew.start("open", lambda: [errands.take_up(folder, rate_factor=rate_factor, changes=changes)],
                          on_event=self._on_taken_up, on_failed=self._on_take_up_failed)
@@ -401,7 +406,7 @@ class Session(QObject):
     def _start_training(self, config: Config, dataset: Path, folder: Path, *, resume: Path | None) -> None:
         self._train_control = control = Control()
         self._run_config = config
-        self._first_step = None
+        self._first_step, self._speed_remembered = None, False
         self.cooling = ""
         self._apart = False
         self._set_state(STARTING)
@@ -487,7 +492,8 @@ class Session(QObject):
         steps = step.step - self._first_step.step
         config = self._run_config
         # With rests it would say nothing about other settings.
-        if steps == SPEED_STEPS and not self.cooling and speeds.known(config) is None:
+        if steps >= SPEED_STEPS and not self.cooling and not self._speed_remembered and speeds.known(config) is None:
+            self._speed_remembered = True
             speed = Speed(*[(step.seconds - self._first_step.seconds) / steps] * 3)
             self._crew.start("remember", lambda: errands.remember(config, speed), on_event=self._on_nothing,
                              on_failed=self.failed, on_ended=self.estimate_changed)

@@ -28,15 +28,16 @@ MODES = ("auto", "ask", "never")
 
 @dataclass(frozen=True)
 class Plan:
-    """A training to come. `dataset` is None for the sample text, `checkpoint` is None for a new run.
+    """A training to come. `dataset` is None for the sample text.
 
-    `changes` says what was changed in the settings of a run that goes on; training says it too.
+    `resume` is a checkpoint that was named, a run for the newest it has by then, or None for a new run. `changes` says
+    what was changed in the settings of a run that goes on; training says it too.
     """
 
     config: Config
     dataset: Path | None
     run: Path
-    checkpoint: Path | None = None
+    resume: Path | None = None
     notices: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
 
@@ -54,7 +55,7 @@ def plan(args: argparse.Namespace) -> Plan:
     found, damaged = soundness.newest_sound(run) if run else (None, ())
     if found is None:
         return _warned(_begin(args), damaged)
-    going_on = _warned(_go_on(args, found.path), damaged)
+    going_on = dataclasses.replace(_go_on(args, found.path), resume=run)
     if mode == "ask":
         for sentence in (describe(found, going_on), *going_on.changes):
             questions.tell(sentence)
@@ -91,7 +92,7 @@ def _go_on_from(args: argparse.Namespace, place: Path) -> Plan:
     """A checkpoint that is named is taken or refused; of a run, the newest one that is sound."""
     found, damaged = soundness.newest_sound(place) if place.is_dir() else (None, ())
     if found is not None:
-        return _warned(_go_on(args, found.path), damaged)
+        return dataclasses.replace(_go_on(args, found.path), resume=place)
     if damaged:
         raise CheckpointError(f"Every checkpoint of {place} is damaged.", "Begin anew with --resume never.")
     if place.is_dir() and runs.is_run(place):
@@ -100,12 +101,11 @@ def _go_on_from(args: argparse.Namespace, place: Path) -> Plan:
 
 
 def _warned(plan: Plan, damaged: Sequence[Path]) -> Plan:
-    """`plan` with a sentence about the checkpoints that are not what was written."""
+    """The `plan` of a new run, with a sentence about the checkpoints that are not what was written."""
     if not damaged:
         return plan
     flaws = ", ".join(map(soundness.flaw, damaged))
-    instead = f"goes on from {plan.checkpoint.name}" if plan.checkpoint else f"begins anew in {plan.run}"
-    return dataclasses.replace(plan, notices=(f"{flaws}: training {instead}.", *plan.notices))
+    return dataclasses.replace(plan, notices=(f"{flaws}: training begins anew in {plan.run}.", *plan.notices))
 
 
 def _begin(args: argparse.Namespace) -> Plan:

@@ -49,11 +49,14 @@ def train(plan: resume.Plan, show: Show) -> bool:
     if dataset is None:
         return False
     with stoppable(show, saves=True) as control:
-        for event in jobs.train(plan.config, dataset, plan.run, control, resume=plan.checkpoint):
+        for event in jobs.train(plan.config, dataset, plan.run, control, resume=plan.resume):
             show(event)
     assert show.finished is not None  # every job ends with it or raises
     show.say(summary(show.finished.details))
-    show.say(f"Go on later with: {resume.command(plan.run)}" if show.interrupted else _next_steps(plan.run))
+    if not show.interrupted:
+        show.say(_next_steps(plan.run))
+    elif show.finished.details["step"]:  # else there is nothing to go on with
+        show.say(f"Go on later with: {resume.command(plan.run)}")
     return not show.interrupted
 
 

@@ -10,8 +10,9 @@ import torch
 from atlas_core.config import Config
 from atlas_core.errors import AtlasError, DeviceError
 
-# How torch says it where it has no class for it: the processor's allocator, Apple's, CUDA's own and its libraries'.
-OUT_OF_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
+# How torch says it where it has no class for it: the processor's allocator (the second on Windows), Apple's and CUDA's
+# own, and its libraries'.
+OUT_OF_MEMORY = ("allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,10 @@ class Saver:
     training goes on, and the older checkpoints are as they were.
     """
 
-    def __init__(self, run: Path, config: Config, *, safe_step: int, lay_out: Callable[[], None]) -> None:
-        """`lay_out` makes the run's folder anew, in case somebody deletes it. `safe_step` is where the run stands."""
+    def __init__(self, run: Path, config: Config, *, safe: Progress, lay_out: Callable[[], None]) -> None:
+        """`lay_out` makes the run's folder anew, in case somebody deletes it. `safe` is where the run stands."""
         self.run, self.config, self.lay_out = run, config, lay_out
-        self.safe_step = safe_step  # of the newest step checkpoint on the disk
+        self.is_safe(safe)
         self.failed: AtlasError | None = None  # why the last save did, unless one has succeeded since
         self.lost_best = False  # whether the best weights so far could not be kept
         self.laid_out: Callable[[], None] = _nothing  # called when that was done
@@ -64,6 +65,10 @@ class Saver:
         self._snapshot: Moment | None = None
         self._bytes = memory.checkpoint_bytes(config)
 
+    def is_safe(self, progress: Progress) -> None:
+        """A crash would cost what comes after `progress`, of which there is a checkpoint unless it is the beginning."""
+        self.safe_step, self.safe_seconds = progress.step, progress.seconds
+
     @property
     def busy(self) -> bool:
         """Whether a save is in flight."""
@@ -71,7 +76,7 @@ class Saver:
 
     def would_wait(self, progress: Progress) -> bool:
         """Whether a save of this moment had to wait for one in flight: for its own snapshot nothing waits."""
-        return self.busy and (self._snapshot is None or self._snapshot.progress != progress)
+        return self.busy and not self._shows(progress)
 
     def save(self, kind: str, moment: Moment, *, beside: bool = True, prunes: bool = True) -> None:
         """Begin to write `moment`; waits first for an earlier one that is in flight.
@@ -79,17 +84,24 @@ class Saver:
         It is written in its place, while training waits, unless `beside` and there is memory for a snapshot. Older
         checkpoints beyond the wished number go then, if it `prunes`.
         """
-        fresh = self._snapshot is None or self._snapshot.progress != moment.progress
+        fresh = not self._shows(moment.progress)
         if fresh:
             self.wait()
         started = time.perf_counter()
         if fresh:
             self._snapshot = None  # before the next is taken
             self._snapshot = snapshot(moment) if beside else None
-        written = self._thread.submit(self._write, kind, self._snapshot or moment, prunes)
+        written = self._thread.submit(self._write, kind, self._snapshot or moment, beside, prunes)
         self._saves.append(_Save(written, time.perf_counter() - started))
         if self._snapshot is None:
             self.wait()
+
+    def _shows(self, progress: Progress) -> bool:
+        """Whether the snapshot is of this moment."""
+        if self._snapshot is None:
+            return False
+        its = self._snapshot.progress
+        return (its.step, its.text_step) == (progress.step, progress.text_step)
 
     def wait(self) -> None:
         """Until nothing is in flight."""
@@ -113,7 +125,7 @@ class Saver:
 
     # ---- on the saving thread -------------------------------------------------------------------
 
-    def _write(self, kind: str, moment: Moment, prunes: bool) -> list[Event]:
+    def _write(self, kind: str, moment: Moment, beside: bool, prunes: bool) -> list[Event]:
         started = time.perf_counter()
         name = checkpoint.file_name(kind, moment.step, math.floor(moment.epoch))
         path = self.run / runs.CHECKPOINTS_FOLDER / name
@@ -125,13 +137,14 @@ class Saver:
             size = self._write_with_room(path, kind, moment, gone)
         except (AtlasError, OSError) as error:
             failure = cannot_write(path, error) if isinstance(error, OSError) else error
-            return [*_told(gone), self._not_written(kind, moment, failure)]
+            return [*_told(gone), *self._not_written(kind, moment, failure, goes_on=beside)]
         self._bytes = size
         if prunes:
             keep = self.config.checkpointing
-            checkpoint.prune(self.run, keep_steps=keep.keep_checkpoints, keep_epochs=keep.keep_epochs)
+            with suppress(OSError):  # what cannot be deleted now stays until the next time
+                checkpoint.prune(self.run, keep_steps=keep.keep_checkpoints, keep_epochs=keep.keep_epochs)
         if kind == "step":
-            self.safe_step = moment.step
+            self.is_safe(moment.progress)
         elif kind == "best":
             self.lost_best = False
         saved = CheckpointSaved(path, kind, moment.step, size, time.perf_counter() - started)
@@ -154,13 +167,16 @@ class Saver:
                 gone.append(spare.pop(0))
                 checkpoint.remove(gone[-1].path)
 
-    def _not_written(self, kind: str, moment: Moment, error: AtlasError) -> Notice:
-        good = runs.newest(self.run)
+    def _not_written(self, kind: str, moment: Moment, error: AtlasError, *, goes_on: bool) -> list[Event]:
+        good, first = None, self.failed is None
+        with suppress(OSError):  # a disk that is gone tells nothing
+            good = runs.newest(self.run)
         kept = f"The last good one is {good.path}." if good else "There is no earlier one."
         self.failed = AtlasError(f"The checkpoint of step {people.count(moment.step)} could not be written. "
                                  f"{error.message} {kept}", error.remedy)
         self.lost_best = self.lost_best or kind == "best"
-        return Notice(f"{self.failed.message} Training goes on and tries again when the next one is due.", "warning")
+        later = " Training goes on and tries again soon." if goes_on else ""
+        return [Notice(f"{self.failed.message}{later}", "warning")] if first or not goes_on else []
 
 
 def _be_nicer() -> None:

@@ -62,6 +62,7 @@ from atlas_core.training.validation import autocast, evaluate, validation_window
 from atlas_core.training.weights import Weights
 
 T = TypeVar("T")
+NO_MEMORY_FOR_TEXT = "The memory is not enough for a text beside training, which goes on."
 
 
 class Trainer:
@@ -96,6 +97,7 @@ class Trainer:
         if config.hardware.compile:
             self.model.compile_training()
         self.changes: list[str] = []  # since the checkpoint, a sentence each
+        self._half_moved = False  # while some of the weights have been moved and others have not
         saved = self._load(resume) if resume is not None else None
         self.weights = Weights(self.model, self.precision, masters=t.master_weights)
         self.optimizers = build_optimizers(self.weights.named(), t)
@@ -105,9 +107,9 @@ class Trainer:
         if saved is not None and resume is not None:
             self._go_on(saved, resume)
         self.resumed_from = self.progress.step
-        self.agenda = Agenda(config, first_step=self.progress.step)
+        self.agenda = Agenda(config, step=self.progress.step, seconds=self.progress.seconds)
         self.epochs_apart = epochs_apart(config, self.train_windows.count)
-        self.saver = Saver(run, config, safe_step=self.progress.step,
+        self.saver = Saver(run, config, safe=self.progress,
                            lay_out=lambda: lay_out(run, self.config, dataset, resume=True))
 
     # ---- the loop -------------------------------------------------------------------------------
@@ -159,7 +161,7 @@ class Trainer:
             epoch_counts = self._epochs_ended(self.epochs_apart)
             if epoch_counts or agenda.evaluates(progress.step):
                 yield from self._evaluate()
-            if epoch_counts:
+            if epoch_counts and self.config.checkpointing.keep_epochs:
                 yield from self._save("epoch")
             if agenda.samples(progress.step):
                 yield from self._sample_prompts()
@@ -168,8 +170,8 @@ class Trainer:
     def _save_if_due(self) -> Iterator[Event]:
         """Begin a step checkpoint when it is time, and wait for it before more than one interval is at stake."""
         progress, saver = self.progress, self.saver
-        may_wait = progress.step - saver.safe_step >= self.agenda.save_interval(progress.step, progress.seconds)
-        due = self.agenda.saves(progress.step, progress.seconds)
+        may_wait = self.agenda.waits(progress.step - saver.safe_step, progress.seconds - saver.safe_seconds)
+        due = self.agenda.saves(progress.step, progress.seconds, again=saver.failed is not None)
         doubtful = recovery.in_doubt(progress, self.config.training)
         if due and not doubtful and (may_wait or not saver.would_wait(progress)):
             yield from self._save("step")
@@ -248,9 +250,11 @@ class Trainer:
         norm = self.weights.clip(t.max_grad_norm)
         lost = recovery.nonsense(loss, norm, scale=self.scaler.get_scale())
         if not lost:
+            self._half_moved = True
             for optimizer in self.optimizers:
                 self.scaler.step(optimizer)
             self.weights.publish()
+            self._half_moved = False
         self.scaler.update()
         self.weights.zero_gradients()
 
@@ -349,9 +353,17 @@ class Trainer:
                 yield event
                 if isinstance(event, Generated):
                     yield SampleDrawn(self.progress.step, prompt, event.text, wished.seed)
+            return
         except NumericsError as error:  # what is to be done about it, the next steps show
-            yield Notice(error.message, "warning")
-            yield Generated(prompt, "", 0, 0.0, "stopped", wished.seed)
+            flaw = error.message
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            flaw = NO_MEMORY_FOR_TEXT
+        if flaw == NO_MEMORY_FOR_TEXT:
+            self._let_go()
+        yield Notice(flaw, "warning")
+        yield Generated(prompt, "", 0, 0.0, "stopped", wished.seed)
 
     # ---- what goes wrong and is mended ----------------------------------------------------------
 
@@ -403,8 +415,8 @@ class Trainer:
         self.progress = progress = recovery.went_back(before, self.progress)
         if runs.best(self.run) is None:
             progress.best_val_loss = math.inf  # the next one is the best there is
-        self.agenda = Agenda(self.config, first_step=progress.step)
-        self.saver.safe_step = progress.step
+        self.agenda = Agenda(self.config, step=progress.step, seconds=progress.seconds)
+        self.saver.is_safe(progress)
         yield RolledBack(before.step, progress.step, progress.rate_factor, recovery.told(trouble, before, progress))
         yield from self._save("step")
 
@@ -442,7 +454,7 @@ class Trainer:
         doubtful = recovery.in_doubt(self.progress, self.config.training)  # then it pushes no older one off the disk
         self.saver.save(kind, self.moment(), beside=beside, prunes=not doubtful)
         if kind == "step":
-            self.agenda.saved_step = self.progress.step
+            self.agenda.begun_to_save(self.progress.step, self.progress.seconds)
         yield from self._news()
 
     def _news(self) -> Iterator[Event]:
@@ -464,9 +476,9 @@ class Trainer:
             raise self.saver.failed
 
     def _save_emergency(self) -> None:
-        """On the way out with an error: keep the weights if they are still numbers."""
+        """On the way out with an error: keep the weights if they are those of a step, and numbers."""
         self.saver.wait()
-        if self.weights.are_numbers() and self.progress.step != self.saver.safe_step:
+        if not self._half_moved and self.weights.are_numbers() and self.progress.step != self.saver.safe_step:
             self.saver.save("emergency", self.moment(), beside=False)
 
     def moment(self) -> Moment:

@@ -21,12 +21,30 @@ from tests import tiny
 def test_checkpoints_begin_so_early_that_they_are_safe_in_the_minutes_wished() -> None:
     config = tiny.config(training__max_steps=100_000, checkpointing__save_interval=500,
                          checkpointing__save_minutes=10.0)
-    due, saved = Agenda(config, first_step=0), []
+    due, saved = Agenda(config), []
     for step in range(1, 3001):
         if due.saves(step, seconds=2.0 * step):  # two seconds a step: ten minutes are 300 steps
             saved.append(step)
-            due.saved_step = step
+            due.begun_to_save(step, 2.0 * step)
     assert saved == list(range(270, 3001, 270))  # a tenth before
+    assert [due.waits(30, seconds) for seconds in (599.0, 600.0)] == [False, True]
+    assert agenda.tally(config, seconds_per_step=2.0, train_windows=None).step_saves == -(-100_000 // 270)
+
+
+def test_a_run_that_becomes_slow_is_saved_by_the_clock_and_not_by_its_earlier_speed() -> None:
+    due = Agenda(tiny.config(training__max_steps=1_000_000, checkpointing__save_minutes=10.0), step=50_000,
+                 seconds=50_000.0)
+    assert not due.saves(50_100, seconds=50_500.0)
+    assert due.saves(50_108, seconds=50_540.0)  # five seconds a step: 540 s, though only 108 steps
+    slow = Agenda(tiny.config(checkpointing__save_minutes=10.0))
+    assert [slow.saves(step, seconds=180.0 * step) for step in (1, 2, 3)] == [False, False, True]
+
+
+def test_after_a_save_that_failed_the_next_comes_soon() -> None:
+    due = Agenda(tiny.config(checkpointing__save_interval=100))
+    due.begun_to_save(90, 1.0)
+    assert [due.saves(step, 2.0, again=True) for step in (99, 100)] == [False, True]
+    assert not due.saves(179, 2.0) and due.saves(180, 2.0)
 
 
 def test_there_is_time_to_write_in_every_interval_but_that_of_one_step() -> None:

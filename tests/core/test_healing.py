@@ -13,10 +13,12 @@ from atlas_core import config as settings
 from atlas_core import jobs, runs
 from atlas_core.config import Config
 from atlas_core.control import Control
-from atlas_core.errors import DeviceError
-from atlas_core.events import EvalDone, Event, Healed, StepDone
+from atlas_core.errors import AtlasError, DeviceError
+from atlas_core.events import EvalDone, Event, Healed, Notice, StepDone
+from atlas_core.hardware.device import imitates
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.training import checkpoint, healing
+from atlas_core.training.muon import WideMuon
 from atlas_core.training.plain_errors import is_out_of_memory
 from tests import tiny
 
@@ -136,8 +138,42 @@ def test_a_validation_is_healed_and_takes_the_same_text(dataset: Path, tmp_path:
     assert [loss for _, loss in one] == pytest.approx([loss for _, loss in other], rel=1e-4)
 
 
+def test_a_text_for_which_there_is_no_memory_does_not_end_the_training(
+        dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(dataset, tmp_path / "whole", tiny.config())
+
+    def no_room(*_: object, **__: object) -> object:
+        raise torch.OutOfMemoryError(CUDA)
+
+    monkeypatch.setattr(AtlasLM, "new_cache", no_room)
+    events = train(dataset, tmp_path / "run", tiny.config())
+    assert losses(events) == losses(whole)
+    told = [event.message for event in events if isinstance(event, Notice)]
+    assert sum("not enough for a text beside training" in message for message in told) == 3  # samples at 0, 6 and 12
+
+
+def test_an_optimizer_that_fails_half_way_leaves_no_half_step_behind(
+        dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = steady(training__optimizer_type="muon", checkpointing__save_interval=5)
+    for event in jobs.train(config, dataset, tmp_path / "run", Control()):
+        if isinstance(event, StepDone) and event.step == 6:
+            break
+    kind = WideMuon if imitates("bf16", torch.device("cpu")) else torch.optim.Muon
+
+    def fail(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError(CUDA)
+
+    with monkeypatch.context() as patch, pytest.raises(AtlasError, match="not enough"):
+        patch.setattr(kind, "step", fail)
+        train(dataset, tmp_path / "run", config, resume=tmp_path / "run")
+    newest = runs.newest(tmp_path / "run")
+    assert newest is not None and (newest.kind, newest.step) == ("best", 5)
+
+
 def test_any_other_error_is_not_taken_for_it() -> None:
     assert is_out_of_memory(RuntimeError("CUDA error: out of memory"))
+    assert is_out_of_memory(RuntimeError("[enforce fail at alloc_cpu.cpp:116] data. DefaultCPUAllocator: not enough "
+                                         "memory: you tried to allocate 4294967296 bytes."))  # on Windows
     assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
     assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 5.00 GiB)"))
     assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas_core import history
-from atlas_core.events import EvalDone, Event, RolledBack, StepDone, StepSkipped
+from atlas_core.events import EvalDone, Event, RolledBack, RunStarted, StepDone, StepSkipped
 from atlas_core.history import History
 
 
@@ -58,6 +58,17 @@ def test_a_run_that_goes_back_takes_its_curve_back_and_leaves_a_mark() -> None:
         live.add(event)
     assert live.steps == [1, 2, 3] and live.losses == [2.0, 2.0, 1.9] and live.eval_steps == [2]
     assert live.skipped_steps == [4] and live.rolled_back_steps == [2] and live.rate_factor == 0.5
+
+
+def test_what_comes_after_the_step_a_run_resumes_from_is_taken_again() -> None:
+    """So it is where the newest checkpoint is damaged and the run goes on from the one before."""
+    curve = History()
+    started = RunStarted(run=Path("run"), name="NANO", parameters=1, device="cpu", precision="fp32", attention="kernel",
+                         threads=1, max_steps=9, tokens_per_step=8, train_tokens=80, resumed_from=2)
+    for event in (step(1), step(2), validation(2, 2.0), step(3, 9.0), validation(3, 9.0), started, step(3, 1.9)):
+        curve.add(event)
+    assert curve.steps == [1, 2, 3] and curve.losses == [2.0, 2.0, 1.9] and curve.eval_steps == [2]
+    assert curve.resumed_steps == [2] and curve.rolled_back_steps == []
 
 
 def test_the_mark_of_going_back_lies_where_the_run_went_on(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from atlas_core.claim import claimed, is_claimed
 from atlas_core.config import Config
 from atlas_core.control import Control
 from atlas_core.errors import AtlasError, CheckpointError
-from atlas_core.events import CheckpointSaved, EvalDone, Event, Notice, StateChanged, StepDone
+from atlas_core.events import CheckpointSaved, EpochDone, EvalDone, Event, Notice, StateChanged, StepDone
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.text.dataset import Dataset
 from atlas_core.training import checkpoint, room, saver
@@ -319,6 +319,44 @@ def test_a_save_that_fails_leaves_the_run_going_and_the_older_checkpoints_whole(
     assert len(losses(events)) == 16 and saved(events)[0] == 4 and saved(events)[-1] == 16
     assert any(isinstance(event, Notice) and "can be written again" in event.message for event in events)
     assert not list((run / runs.CHECKPOINTS_FOLDER).glob(".*"))
+
+
+def test_a_disk_that_is_gone_when_a_save_fails_ends_no_training(
+        dataset: Path, tmp_path: Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    events = list[Event]()
+    with monkeypatch.context() as patch:
+        for event in jobs.train(only_steps(training__max_steps=20), dataset, tmp_path / "run", Control()):
+            events.append(event)
+            if isinstance(event, StepDone) and event.step == 3:
+                refusal.on = True
+                patch.setattr(runs, "newest", gone)
+            if isinstance(event, StepDone) and event.step == 16:
+                refusal.on = False
+                patch.undo()
+    assert len(losses(events)) == 20 and saved(events)[-1] == 20
+    assert len([line for line in warnings(events) if "could not be written" in line]) == 1  # however often it was tried
+
+
+def test_a_save_that_failed_is_tried_again_long_before_the_next_would_be_due(
+        dataset: Path, tmp_path: Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agenda, "save_spacing", lambda interval: interval - interval // 10)
+    monkeypatch.setattr(saver, "SPARED_BYTES", 2**62)  # each save is over before the next step
+    events = list[Event]()
+    config = only_steps(training__max_steps=60, checkpointing__save_interval=40)
+    for event in jobs.train(config, dataset, tmp_path / "run", Control()):
+        events.append(event)
+        if isinstance(event, StepDone):
+            refusal.on = event.step == 36
+    assert saved(events) == [40, 60]
+
+
+def test_epochs_of_which_none_is_kept_are_not_written(dataset: Path, tmp_path: Path) -> None:
+    config = only_steps(training__max_steps=60, checkpointing__keep_epochs=0)
+    events = train(dataset, tmp_path / "run", config)
+    assert any(isinstance(event, EpochDone) for event in events) and saved(events, "epoch") == []
 
 
 def test_a_last_save_that_fails_is_an_error_that_names_the_last_good_checkpoint(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from atlas_core import config as settings
 from atlas_core import history, jobs, runs, soundness
+from atlas_core.claim import claimed, is_claimed
 from atlas_core.control import Control
+from atlas_core.errors import CheckpointError
 from atlas_core.events import CheckpointSaved, Event, Finished, Notice, RunStarted
 from atlas_core.history import History
 from tests import tiny
@@ -135,13 +138,34 @@ def test_lines_of_the_curve_that_cannot_be_read_are_told(run: Path, dataset: Pat
 def test_a_line_of_the_curve_that_tells_another_step_is_told(step: int, run: Path) -> None:
     curve = run / runs.METRICS_FILE
     curve.write_bytes(curve.read_bytes().replace(b'"step": 7,', b'"step": %d,' % step))
-    assert "1 lines of the curve before step 12" in history.flaw(curve, 12, 1)
+    assert "1 line of the curve before step 12 is" in history.flaw(curve, 12, 1)
+
+
+def test_where_a_run_goes_on_from_is_looked_up_only_once_it_is_claimed(
+        run: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may be writing its last checkpoint until then."""
+    newest_sound, asked = soundness.newest_sound, []
+
+    def watched(folder: Path, **options: Any) -> Any:
+        asked.append(is_claimed(folder))
+        return newest_sound(folder, **options)
+
+    monkeypatch.setattr(soundness, "newest_sound", watched)
+    go_on(run, dataset)
+    assert asked and all(asked)
+
+
+def test_a_run_in_training_is_not_deleted(run: Path) -> None:
+    with claimed(run), pytest.raises(CheckpointError, match="is being trained now"):
+        runs.delete(run)
+    assert runs.newest(run) is not None
+    assert runs.delete(run) > 0 and not run.exists()
 
 
 def test_a_line_of_the_curve_of_no_known_kind_is_told(run: Path) -> None:
     curve = run / runs.METRICS_FILE
     curve.write_bytes(curve.read_bytes().replace(b'"event": "step", "step": 7,', b'"event": "stdp", "step": 7,'))
-    assert "1 lines of the curve before step 12" in history.flaw(curve, 12, 1)
+    assert "1 line of the curve before step 12 is" in history.flaw(curve, 12, 1)
 
 
 def test_a_line_after_the_checkpoint_that_became_one_of_an_earlier_step_goes(run: Path) -> None:
@@ -154,7 +178,9 @@ def test_a_line_after_the_checkpoint_that_became_one_of_an_earlier_step_goes(run
     assert curve.read_bytes() == whole
 
 
-@pytest.mark.parametrize(("kept", "told"), [(14, ""), (7, "a gap from step 6 to 12"), (0, "a gap from step 0 to 12")])
+@pytest.mark.parametrize(("kept", "told"), [
+    (14, ""), (7, "a gap from step 6 to 12"), (0, "holds no curve up to step 12"),
+])
 def test_a_curve_that_lost_its_end_is_told(kept: int, told: str, run: Path) -> None:
     curve = run / runs.METRICS_FILE
     curve.write_bytes(b"".join(curve.read_bytes().splitlines(keepends=True)[:kept]))
