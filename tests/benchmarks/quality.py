@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from itertools import pairwise, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,7 +55,8 @@ def rows(home: Path, effort: Effort) -> Iterator[Row]:
     for preset in effort.few(list(EVAL_STEPS)):
         config, dataset = sample.ready(home, _learning(preset))
         field = nano(config) if preset == "NANO" else micro(config)
-        field = [learner for learner in field if learner.name == DEFAULTS or fnmatch(learner.name, effort.only)]
+        wished = {DEFAULTS, *effort.matching([learner.name for learner in field])}
+        field = [learner for learner in field if learner.name in wished]
         if effort.quick:
             field = [dataclasses.replace(learner, **QUICK) for learner in field]
         curves = race(field, dataset)

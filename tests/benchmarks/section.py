@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,11 +19,15 @@ class Effort:
     rounds: int = 5         # turns of each contestant
     seconds: float = 6.0    # about how long a turn lasts
     quick: bool = False     # only the first few cases of each section
-    only: str = "*"         # which contestants of `quality`, as a shell's pattern
+    only: str = "*"         # a shell's pattern for which cases
 
     def few(self, cases: Sequence[T], count: int = 1) -> Sequence[T]:
         """All cases, or the first `count` when in a hurry."""
         return cases[:count] if self.quick else cases
+
+    def matching(self, names: Sequence[str]) -> list[str]:
+        """Those that are wished for."""
+        return [name for name in names if fnmatch(name, self.only)]
 
 
 @dataclass(frozen=True)
