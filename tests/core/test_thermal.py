@@ -274,24 +274,25 @@ def test_a_step_that_adds_up_batches_rests_between_them(
 def test_a_wish_in_the_midst_of_a_step_waits_for_its_batches_and_for_no_rest(
         dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: str,
         saved_in_place: None) -> None:  # noqa: ARG001
-    batches, true_batch = [0], Windows.batch
+    batches, true_batch, in_a_step = [0], Windows.batch, 40  # many, so that the sensor is looked at between two
 
     def batch(self: Windows, first: int, count: int) -> object:
         batches[0] += 1
         return true_batch(self, first, count)
 
     monkeypatch.setattr(Windows, "batch", batch)
-    monkeypatch.setattr(cooling, "LOOK_S", 0.05)
+    monkeypatch.setattr(cooling, "LOOK_S", 0.01)
     monkeypatch.setattr(telemetry, "_processor_temperature_c", lambda: 90.0 if batches[0] else 62.0)
     control, times_s = Control(), []
-    for event in jobs.train(tiny.config(hardware__target_temperature=65.0, training__gradient_accumulation_steps=4,
-                                        sampling__interval=0), dataset, tmp_path / "run", control):
+    config = tiny.config(hardware__target_temperature=65.0, training__gradient_accumulation_steps=in_a_step,
+                         sampling__interval=0)
+    for event in jobs.train(config, dataset, tmp_path / "run", control):
         if isinstance(event, Cooling) and event.state == thermal.HOT and not times_s:
-            assert 0 < batches[0] < 4  # within the first step
+            assert 0 < batches[0] < in_a_step  # within the first step
             times_s.append(time.monotonic())
             getattr(control, wish)()
         elif isinstance(event, StepDone) and event.step == 1:
-            assert batches[0] == 4
+            assert batches[0] == in_a_step
         elif isinstance(event, CheckpointSaved) and not control.stopping:
             assert event.step == 1
             control.stop()

@@ -74,7 +74,7 @@ CASES = [
          spoilt("config.yaml", "dataset: /nowhere/at/all" + NO_WARM_UP, *RESUME),
          DAMAGED_SETTINGS, goes_on=True),
     Case("metrics.jsonl of foreign lines, resumed", spoilt("metrics.jsonl", FOREIGN_LINES, *RESUME),
-         "metrics.jsonl is damaged: 10 lines of the curve before step 2 are not what was written.", goes_on=True),
+         "metrics.jsonl holds no curve up to step 2.", goes_on=True),
     Case("metrics.jsonl that is a folder, resumed", a_folder_for_a_file,
          "Cannot write …/run/metrics.jsonl: it is a folder. Free some space or choose a folder you may write to."),
     Case("samples.jsonl of foreign lines, resumed", spoilt("samples.jsonl", FOREIGN_LINES, *RESUME), "", goes_on=True),
