@@ -18,6 +18,7 @@ from tests.benchmarks import (
     lowmem,
     memory_grid,
     optimizers,
+    profile,
     quality,
     report,
     saving,
@@ -27,7 +28,7 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.section import Effort, Row
 
-MODULES = (throughput, ceiling, ways, memory_grid, forecast, quality, optimizers, lowmem, scaling,
+MODULES = (throughput, ceiling, profile, ways, memory_grid, forecast, quality, optimizers, lowmem, scaling,
            saving)
 SECTIONS = {module.SECTION.name: module.SECTION for module in MODULES}
 

@@ -20,7 +20,7 @@ from atlas_core.text.dataset import Dataset
 from atlas_core.training import trainer
 from tests import tiny
 from tests.benchmarks import __main__ as program
-from tests.benchmarks import flops, forecast, measure, memory_grid, optimizers, quality, saving
+from tests.benchmarks import flops, forecast, measure, memory_grid, optimizers, profile, quality, saving
 from tests.benchmarks.child import Reading
 from tests.benchmarks.contest import Result, contest
 from tests.benchmarks.learners import Point
@@ -180,6 +180,12 @@ def test_a_save_is_measured_in_its_place_and_beside(dataset: Path, tmp_path: Pat
                        Effort(rounds=1, seconds=0.01))
     assert min(found[key] for key in ("bytes", "step_s", "in_place_lost_s", "beside_stall_s", "tokens_per_s")) > 0
     assert [info.kind for info in runs.checkpoints(tmp_path)] == ["step"]
+
+
+def test_a_profile_shares_the_whole_step_out(dataset: Path) -> None:
+    found = profile.shares(plain(), dataset, steps=2)
+    assert sum(found.values()) == pytest.approx(1) and min(found.values()) >= 0
+    assert min(found[part] for part in ("products", "activation", "optimizer", profile.REST)) > 0
 
 
 def test_a_forecast_stands_beside_the_run_it_foresaw(
