@@ -62,7 +62,6 @@ from atlas_core.training.validation import autocast, evaluate, validation_window
 from atlas_core.training.weights import Weights
 
 T = TypeVar("T")
-NO_MEMORY_FOR_TEXT = "The memory is not enough for a text beside training, which goes on."
 
 
 class Trainer:
@@ -359,9 +358,8 @@ class Trainer:
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            flaw = NO_MEMORY_FOR_TEXT
-        if flaw == NO_MEMORY_FOR_TEXT:
-            self._let_go()
+            flaw = "The memory is not enough for a text beside training, which goes on."
+        self._let_go()
         yield Notice(flaw, "warning")
         yield Generated(prompt, "", 0, 0.0, "stopped", wished.seed)
 
@@ -382,7 +380,7 @@ class Trainer:
             yield self._heal(smaller)
 
     def _let_go(self) -> None:
-        """Of all that the step which ran out of memory has left behind."""
+        """Of all that a step or a text which ran out of memory has left behind."""
         self.weights.zero_gradients()
         self.model.loss_buffers.let_go()
         hardware.let_go(self.device)
