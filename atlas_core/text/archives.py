@@ -87,6 +87,8 @@ def _seekable(file: tempfile.SpooledTemporaryFile[bytes]) -> BinaryIO:
 
 
 def _check_member(member: zipfile.ZipInfo, name: str) -> None:
+    if not member.filename:
+        raise zipfile.BadZipFile("a file without a name")
     path = member.orig_filename.replace("\\", "/")
     if path.startswith("/") or path[1:2] == ":" or ".." in path.split("/"):
         raise DataError(f"The archive {name} holds a file that points outside it ({member.orig_filename!r}).",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+import pytest
 import yaml
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
@@ -213,6 +214,12 @@ def test_any_damage_to_an_archive_is_read_or_refused(data: st.DataObject) -> Non
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     read("a.zip", bytes(content[:data.draw(st.integers(0, len(content)) | st.just(len(content)))]))
+
+
+def test_an_archive_with_a_file_without_a_name_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(zipped(["a.txt", "QQ"]).replace(b"QQ", b"\0\0"))
+    with pytest.raises(AtlasError, match=r"a\.zip is damaged"):
+        list_sources([tmp_path / "a.zip"])
 
 
 VOCABULARY = train_bpe(["the king and queen"] * 9, 262).to_dict()
