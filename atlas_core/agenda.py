@@ -12,6 +12,7 @@ from atlas_core.config import Config
 
 SAVES_PER_RUN = 20  # a short run is saved about this often
 FEWEST_STEPS_BETWEEN_SAVES = 25
+FIRST_SAVE_S = 60.0  # of training in a new run: from then on there is something to resume, to talk to and to export
 WRITING_SHARE = 10  # a save begins when a tenth of its interval is left, for training goes on while it is written
 
 
@@ -43,7 +44,10 @@ class Agenda:
         spacing, share = save_spacing(steps), 1 - 1 / WRITING_SHARE
         if again:
             spacing, share = max(1, steps - spacing), 1 / WRITING_SHARE
-        return step - saved_step >= spacing or seconds - saved_seconds >= share * longest
+        due_s = share * longest
+        if saved_step == 0 and self.config.checkpointing.save_minutes:
+            due_s = min(due_s, FIRST_SAVE_S)
+        return step - saved_step >= spacing or seconds - saved_seconds >= due_s
 
     def waits(self, steps: int, seconds: float) -> bool:
         """Whether training has to wait for a checkpoint on its way: an interval's steps or seconds are at stake."""

@@ -22,11 +22,12 @@ def test_checkpoints_begin_so_early_that_they_are_safe_in_the_minutes_wished() -
     config = tiny.config(training__max_steps=100_000, checkpointing__save_interval=500,
                          checkpointing__save_minutes=10.0)
     due, saved = Agenda(config), []
-    for step in range(1, 3001):
+    due.begun_to_save(1, 2.0)
+    for step in range(2, 3002):
         if due.saves(step, seconds=2.0 * step):  # two seconds a step: ten minutes are 300 steps
             saved.append(step)
             due.begun_to_save(step, 2.0 * step)
-    assert saved == list(range(270, 3001, 270))  # a tenth before
+    assert saved == list(range(271, 3002, 270))  # a tenth before
     assert [due.waits(30, seconds) for seconds in (599.0, 600.0)] == [False, True]
     assert agenda.tally(config, seconds_per_step=2.0, train_windows=None).step_saves == -(-100_000 // 270)
 
@@ -36,8 +37,17 @@ def test_a_run_that_becomes_slow_is_saved_by_the_clock_and_not_by_its_earlier_sp
                  seconds=50_000.0)
     assert not due.saves(50_100, seconds=50_500.0)
     assert due.saves(50_108, seconds=50_540.0)  # five seconds a step: 540 s, though only 108 steps
-    slow = Agenda(tiny.config(checkpointing__save_minutes=10.0))
-    assert [slow.saves(step, seconds=180.0 * step) for step in (1, 2, 3)] == [False, False, True]
+    slow = Agenda(tiny.config(checkpointing__save_minutes=10.0), step=1, seconds=180.0)
+    assert [slow.saves(step, seconds=180.0 * step) for step in (2, 3, 4)] == [False, False, True]
+
+
+def test_a_new_run_can_be_resumed_after_its_first_minute() -> None:
+    wished = {"training__max_steps": 100_000, "checkpointing__save_minutes": 10.0}
+    due = Agenda(tiny.config(**wished))
+    assert [due.saves(step, seconds=2.0 * step) for step in (29, 30)] == [False, True]
+    due.begun_to_save(30, 60.0)
+    assert [due.saves(step, seconds=2.0 * step) for step in (60, 299, 300)] == [False, False, True]
+    assert not Agenda(tiny.config(**{**wished, "checkpointing__save_minutes": 0.5})).saves(13, seconds=26.0)
 
 
 def test_after_a_save_that_failed_the_next_comes_soon() -> None:
