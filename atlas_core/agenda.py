@@ -100,19 +100,29 @@ def tally(config: Config, *, seconds_per_step: float, train_windows: int | None,
     return Tally(
         validations=validations, best_saves=validations, epoch_saves=epochs,
         samples=(drawn + 1) * len(config.sampling.prompts) if drawn else 0,  # one before the first step
-        step_saves=_times(_steps_between_saves(config, seconds_per_step), steps),
+        step_saves=_step_saves(config, seconds_per_step),
     )
 
 
-def _steps_between_saves(config: Config, seconds_per_step: float) -> int:
-    steps, longest = save_interval(config)
-    by_time = (1 - 1 / WRITING_SHARE) * longest / max(seconds_per_step, 1e-9)
-    return save_spacing(steps) if by_time >= steps else max(1, math.ceil(by_time))
+def _step_saves(config: Config, seconds_per_step: float) -> int:
+    """The first one, those that follow it at an interval's distance, and that of the last step."""
+    interval, longest = save_interval(config)
+    between = min(save_spacing(interval), _steps_in((1 - 1 / WRITING_SHARE) * longest, seconds_per_step))
+    first = between
+    if config.checkpointing.save_minutes:
+        first = min(between, _steps_in(FIRST_SAVE_S, seconds_per_step))
+    return 1 + _times(between, max(0, config.training.max_steps - first))
 
 
-def _times(interval: int, steps: int) -> int:
+def _steps_in(seconds: float, seconds_per_step: float) -> float:
+    """How many steps it takes until so many seconds are over, at least one."""
+    steps = seconds / max(seconds_per_step, 1e-9)
+    return max(1, math.ceil(steps)) if math.isfinite(steps) else steps
+
+
+def _times(interval: float, steps: int) -> int:
     """How often something is due that is also due at the end; 0 if never."""
-    return -(-steps // interval) if interval else 0
+    return math.ceil(steps / interval) if interval else 0
 
 
 def _counted_epochs(config: Config, train_windows: int) -> int:

@@ -14,7 +14,7 @@ from atlas_core.config import Config, Model
 GIB = 2**30
 RUNTIME_BYTES = {"cpu": 340 * 2**20, "cuda": 700 * 2**20, "mps": 500 * 2**20}  # measured for the processor alone
 BETWEEN_TENSORS = 1 / 16  # of memory is lost between blocks of the C library's allocator, about: measured
-LOGITS = 2**26  # numbers of the output layer that exist at once
+LOGITS_BYTES = 2**27  # of the output layer's results, as many as exist at once
 EIGHT_BIT_BYTES = 60 * 2**20  # of bitsandbytes, beside what training has loaded anyway: measured
 KERNEL_BYTES = {"fp32": 670_000, "bf16": 1_390_000}  # oneDNN's own of one product, at most: measured, one processor
 KERNEL_TOKEN_BYTES = {"fp32": 1060, "bf16": 680}     # and for each token, until then
@@ -147,11 +147,16 @@ class _Step:
 
     @property
     def head(self) -> int:
-        """The loss's kept buffers: a slice of logits and the output matrix's gradient; see `model/loss.py`."""
-        logits, matrix = head_rows(self.tokens, self.V) * self.V, self.V * self.H
+        """The loss's kept buffers: a slice of logits and its gradient in the output matrix; see `model/loss.py`."""
+        logits, matrix = self._head_rows * self.V, self.V * self.H
         if self.precision == "fp16":  # its softmax runs in fp32, and autograd holds a gradient of its own
             return (2 + 4) * logits + (2 + 4) * matrix
-        return self.work * (logits + matrix)
+        adds_in_place = self.precision == "fp32" or not self.masters  # the product has the gradient's type
+        return self.work * (logits + (0 if adds_in_place else matrix))
+
+    @property
+    def _head_rows(self) -> int:
+        return head_rows(self.tokens, self.V, self.work)
 
     # ---- the moments of a step ------------------------------------------------------------------------
 
@@ -201,25 +206,25 @@ class _Step:
 
     @property
     def _mlp(self) -> int:
-        """Both sides of the non-linearity; for SwiGLU its two inputs and their product; ReLU needs its result alone."""
-        layers = 3 if self.model.is_llama else 1 if self.model.activation == "relu" else 2
-        return layers * self.M * self.work
+        """What goes into the non-linearity, of which SwiGLU has two inputs; see `model/lean.py`."""
+        return (2 if self.model.is_llama else 1) * self.M * self.work
 
     @property
     def _scratch_of_head(self) -> int:
         """The stream, its norm and their gradient, and a slice of that."""
-        tokens = 2 * self.tokens + head_rows(self.tokens, self.V)
+        tokens = 2 * self.tokens + self._head_rows
         return self.tokens * self.stream + tokens * self.H * self.work + self._kernel(self.V)
 
     @property
     def _scratch_of_mlp(self) -> int:
-        """The gradients of the stream and behind the non-linearity, and of one matrix; for SwiGLU of its two inputs."""
+        """The gradients of the stream, of one matrix, and of what goes into the non-linearity; its result once more.
+
+        Two of those last ones are there at once, of SwiGLU three.
+        """
         inner = self.M * self.work
         matrix = self.H * self.M * (6 if self.precision == "fp16" else self.work) + self._kernel(self.H)
         dropped = self.H * self.work if self.mask else 0  # the gradient before it went through the mask
-        down = self.tokens * (inner + dropped) + matrix
-        gate = self.tokens * 2 * inner if self.model.is_llama else 0
-        return self.tokens * self.stream + max(down, gate)
+        return self.tokens * (self.stream + (3 if self.model.is_llama else 2) * inner + dropped) + matrix
 
     def _kernel(self, width: int) -> int:
         """What the processor's product takes for itself on each thread: less for few tokens or a narrow result."""
@@ -253,9 +258,9 @@ def query_block(context: int) -> int:
     return 64 if context <= 256 else 128
 
 
-def head_rows(tokens: int, vocab_size: int) -> int:
-    """How many tokens the loss takes at a time: as even slices as there need be."""
-    slices = math.ceil(tokens * vocab_size / LOGITS)
+def head_rows(tokens: int, vocab_size: int, width: int) -> int:
+    """How many tokens the loss takes at a time, with logits `width` bytes wide: as even slices as there need be."""
+    slices = math.ceil(tokens * vocab_size * width / LOGITS_BYTES)
     return math.ceil(tokens / slices)
 
 

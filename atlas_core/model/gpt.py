@@ -18,17 +18,12 @@ from atlas_core import config, memory
 from atlas_core.model.attention import attention
 from atlas_core.model.cache import Cache
 from atlas_core.model.embedding import embed
-from atlas_core.model.lean import RMSNorm, swiglu
+from atlas_core.model.lean import RMSNorm, linear_of_activation, linear_of_swiglu
 from atlas_core.model.loss import Buffers, linear_cross_entropy
 
 NORM_EPSILON = 1e-5
 ROPE_BASE = 10000.0
 INIT_STD = 0.02
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "gelu": lambda: nn.GELU(approximate="tanh"),
-    "silu": nn.SiLU,
-    "relu": nn.ReLU,
-}
 
 
 def norm(c: config.Model) -> nn.Module:
@@ -92,12 +87,12 @@ class MLP(nn.Module):
     def __init__(self, c: config.Model) -> None:
         super().__init__()
         inner = memory.inner_size(c)
+        self.activation = c.activation
         self.up = nn.Linear(c.hidden_size, inner)
-        self.activation = ACTIVATIONS[c.activation]()
         self.down = nn.Linear(inner, c.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.activation(self.up(x)))
+        return linear_of_activation(self.up(x), self.down.weight, self.down.bias, self.activation)
 
 
 class GatedMLP(nn.Module):
@@ -111,7 +106,7 @@ class GatedMLP(nn.Module):
         self.down = nn.Linear(inner, c.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(swiglu(self.gate(x), self.up(x)))
+        return linear_of_swiglu(self.gate(x), self.up(x), self.down.weight)
 
 
 class Block(nn.Module):

@@ -1,12 +1,14 @@
-"""The llama family's norm and gate, keeping nothing but their inputs for the backward pass.
+"""Norm, and the second half of an MLP, keeping nothing but their inputs for the backward pass.
 
-PyTorch composes both of elementary steps on the processor and keeps every step's result. The formulas are those of
-`torch.nn.functional.rms_norm` and of `silu(gate) * up`, against which the tests hold them.
+PyTorch keeps every elementary step's result. What lies between the non-linearity and the product after it is as wide as
+an MLP's inner layer and costs little to compute once more. The formulas are those of `torch.nn.functional`'s `rms_norm`,
+`gelu`, `silu`, `relu` and `linear`, against which the tests hold them.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,10 +30,43 @@ class RMSNorm(nn.Module):
         return y
 
 
-def swiglu(gate: Tensor, up: Tensor) -> Tensor:
-    """silu(gate) * up (Shazeer 2020); the backward pass computes silu(gate) once more instead of keeping it."""
-    y: Tensor = _SwiGLU.apply(gate, up)
+class Activation(NamedTuple):
+    """A non-linearity."""
+
+    forward: Callable[[Tensor], Tensor]             # (x)
+    backward: Callable[[Tensor, Tensor], Tensor]    # (gradient of what came out, x) -> gradient of x
+
+
+ACTIVATIONS = {
+    "gelu": Activation(lambda x: F.gelu(x, approximate="tanh"),
+                       lambda d, x: torch.ops.aten.gelu_backward(d, x, approximate="tanh")),
+    "silu": Activation(F.silu, torch.ops.aten.silu_backward),
+    "relu": Activation(F.relu, lambda d, x: torch.ops.aten.threshold_backward(d, x, 0)),
+}
+
+
+def linear_of_activation(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
+    """activation(x) @ weight.T + bias: x (..., M), weight (H, M), bias (H,) -> (..., H)."""
+    x, weight, bias = _in_autocast_type(x, weight, bias)
+    with torch.autocast(x.device.type, enabled=False):
+        y: Tensor = _LinearOfActivation.apply(x, weight, bias, activation)
     return y
+
+
+def linear_of_swiglu(gate: Tensor, up: Tensor, weight: Tensor) -> Tensor:
+    """(silu(gate) * up) @ weight.T (Shazeer 2020): gate and up (..., M), weight (H, M) -> (..., H)."""
+    gate, up, weight = _in_autocast_type(gate, up, weight)
+    with torch.autocast(gate.device.type, enabled=False):
+        y: Tensor = _LinearOfSwiGLU.apply(gate, up, weight)
+    return y
+
+
+def _in_autocast_type(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """All of them as a product under autocast would take them; unchanged outside."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    return tuple(x.to(torch.get_autocast_dtype(device)) for x in tensors)
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -55,14 +90,38 @@ class _RMSNorm(torch.autograd.Function):
         return d_x, d_scaled.flatten(0, -2).sum(0), None
 
 
-class _SwiGLU(torch.autograd.Function):
+class _LinearOfActivation(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
-        ctx.save_for_backward(gate, up)
-        return F.silu(gate).mul_(up)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.activation = activation
+        return F.linear(ACTIVATIONS[activation].forward(x), weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        gate, up = ctx.saved_tensors
-        d_gate = torch.ops.aten.silu_backward(grads[0] * up, gate)
-        return d_gate, F.silu(gate).mul_(grads[0])
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        activation = ACTIVATIONS[ctx.activation]
+        d_x = activation.backward(grads[0] @ weight, x)
+        d_weight = _weight_gradient(grads[0], activation.forward(x))
+        return d_x, d_weight, grads[0].flatten(0, -2).sum(0), None
+
+
+class _LinearOfSwiGLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up, weight)
+        return F.linear(F.silu(gate).mul_(up), weight)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        gate, up, weight = ctx.saved_tensors
+        opened = F.silu(gate)
+        d_weight = _weight_gradient(grads[0], opened * up)
+        d_inner = grads[0] @ weight
+        d_up = opened.mul_(d_inner)
+        return torch.ops.aten.silu_backward(d_inner.mul_(up), gate), d_up, d_weight
+
+
+def _weight_gradient(d_y: Tensor, x: Tensor) -> Tensor:
+    """Of y = x @ weight.T, over all tokens: (..., H) and (..., M) -> (H, M)."""
+    return d_y.flatten(0, -2).T @ x.flatten(0, -2)

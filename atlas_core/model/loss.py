@@ -49,9 +49,9 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, *, sha
     is summed in fp32. Differentiable in `hidden` and `weight`; if `weight` has a `main_grad` (see
     `training/weights.py`), its gradient is added to that in the forward pass, and autograd gets none.
     """
-    scale, rows = share / len(hidden), rows or head_rows(len(hidden), len(weight))
-    device = hidden.device.type
+    scale, device = share / len(hidden), hidden.device.type
     work = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    rows = rows or head_rows(len(hidden), len(weight), work.itemsize)
     learning = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
     with torch.autocast(device, enabled=False):
         if not learning:
@@ -100,6 +100,9 @@ def _walk(hidden: Tensor, weight: Tensor, targets: Tensor, d_weight: Tensor, sca
         logits = torch.mm(h, weight.T, out=buffers.take("logits", h, len(h), V))
         loss += _to_gradient(logits, target)
         d_hidden[part] = logits @ weight
+        if d_weight.dtype == h.dtype:
+            d_weight.addmm_(logits.T, h, alpha=scale)
+            continue
         slice_grad = torch.mm(logits.T, h, out=buffers.take("head gradient", h, *weight.shape))
         add_to(d_weight, slice_grad, alpha=scale)  # scaled in fp32: in fp16 it would vanish
     return loss * scale, d_hidden.mul_(scale)

@@ -24,12 +24,13 @@ from tests.benchmarks import (
     saving,
     scaling,
     throughput,
+    tried,
     ways,
 )
 from tests.benchmarks.section import Effort, Row
 
-MODULES = (throughput, ceiling, profile, ways, memory_grid, forecast, quality, optimizers, lowmem, scaling,
-           saving)
+MODULES = (throughput, ceiling, profile, ways, tried, memory_grid, forecast, quality, optimizers, lowmem,
+           scaling, saving)
 SECTIONS = {module.SECTION.name: module.SECTION for module in MODULES}
 
 
@@ -62,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="a few cases and short turns: does it work at all?")
     parser.add_argument("--repeats", type=int, metavar="N", help=f"turns of each contestant (default {Effort.rounds})")
     parser.add_argument("--only", default=Effort.only, metavar="PATTERN",
-                        help="of throughput and ceiling the presets whose names match, of quality the learners")
+                        help="of throughput, ceiling, profile and tried the presets whose names match, of quality the learners")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the results go (default: a new one in results)")
     return parser
 

@@ -6,13 +6,17 @@ Libraries are imported where they are needed, so that no contestant carries anot
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from atlas_core.config import Config
 
 Step = Callable[[], object]
+Build = Callable[[Config, Path], Step]
 PRODUCT_SHAPES = ((2048, 2048, 2048), (4096, 1024, 2048), (1024, 4096, 2048), (4096, 2048, 1024))  # (M, K, N)
 PRODUCT_FLOPS = 2 * 2048**3  # the same for each of them, so that a step is a step
 PRODUCT_TRIALS = 5
@@ -86,6 +90,56 @@ def _product(config: Config, number_format: str) -> Step:
     return min((candidate(*shape) for shape in PRODUCT_SHAPES), key=seconds)
 
 
-KINDS: dict[str, Callable[[Config, Path], Step]] = {
-    function.__name__: function for function in (atlas, transformers, transformers_best, product_fp32, product)
+def atlas_with(changes: dict[str, Any], config: Config, dataset: Path) -> Step:
+    """The trainer with other settings."""
+    return atlas(config.replace(changes), dataset)
+
+
+def one_thread_fewer(config: Config, dataset: Path) -> Step:
+    """The trainer, which leaves one core to others."""
+    from atlas_core.hardware.device import use_threads
+
+    return atlas_with({"hardware.threads": max(1, use_threads() - 1)}, config, dataset)
+
+
+def collecting(config: Config, dataset: Path) -> Step:
+    """The trainer, with Python's garbage collected after each step."""
+    step = atlas(config, dataset)
+
+    def step_and_collect() -> None:
+        step()
+        gc.collect()
+
+    return step_and_collect
+
+
+def exact_products(config: Config, dataset: Path) -> Step:
+    """The trainer, with torch told to multiply fp32 in no faster way."""
+    import torch
+
+    step = atlas(config, dataset)
+    torch.set_float32_matmul_precision("highest")
+    return step
+
+
+def no_denormals(config: Config, dataset: Path) -> Step:
+    """The trainer, with numbers too small for fp32's exponent taken as 0."""
+    import torch
+
+    torch.set_flush_denormal(True)
+    return atlas(config, dataset)
+
+
+IDEAS: dict[str, Build] = {  # by what a table calls them
+    "compiled by torch": partial(atlas_with, {"hardware.compile": True}),
+    "attention by the kernel": partial(atlas_with, {"hardware.attention": "kernel"}),
+    "attention in blocks": partial(atlas_with, {"hardware.attention": "blocks"}),
+    "activations computed twice": partial(atlas_with, {"training.gradient_checkpointing": True}),
+    "one thread fewer": one_thread_fewer,
+    "garbage collected each step": collecting,
+    "fp32 products as torch comes": exact_products,
+    "denormals taken as 0": no_denormals,
 }
+KINDS: dict[str, Build] = {
+    function.__name__: function for function in (atlas, transformers, transformers_best, product_fp32, product)
+} | IDEAS

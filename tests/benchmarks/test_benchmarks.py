@@ -15,12 +15,13 @@ pytest.importorskip("resource", reason="the benchmarks read what only Unix tells
 
 from atlas_core import runs
 from atlas_core.config import Config, settings
+from atlas_core.events import StepDone
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.text.dataset import Dataset
 from atlas_core.training import trainer
 from tests import tiny
 from tests.benchmarks import __main__ as program
-from tests.benchmarks import flops, forecast, measure, memory_grid, optimizers, profile, quality, saving
+from tests.benchmarks import contestants, flops, forecast, measure, memory_grid, optimizers, profile, quality, saving
 from tests.benchmarks.child import Reading
 from tests.benchmarks.contest import Result, contest
 from tests.benchmarks.learners import Point
@@ -180,6 +181,23 @@ def test_a_save_is_measured_in_its_place_and_beside(dataset: Path, tmp_path: Pat
                        Effort(rounds=1, seconds=0.01))
     assert min(found[key] for key in ("bytes", "step_s", "in_place_lost_s", "beside_stall_s", "tokens_per_s")) > 0
     assert [info.kind for info in runs.checkpoints(tmp_path)] == ["step"]
+
+
+@pytest.fixture
+def plain_torch() -> Iterator[None]:
+    """Torch as it was, after a contestant that tells it how to compute."""
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_flush_denormal(False)
+    torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.usefixtures("plain_torch")
+@pytest.mark.parametrize("idea", sorted(set(contestants.IDEAS) - {"compiled by torch"}))  # which needs a compiler
+def test_an_idea_trains(idea: str, dataset: Path) -> None:
+    step = contestants.IDEAS[idea](plain(), dataset)
+    losses = [done.loss for done in (step(), step()) if isinstance(done, StepDone)]
+    assert losses == sorted(losses, reverse=True)
 
 
 def test_a_profile_shares_the_whole_step_out(dataset: Path) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from atlas_core import config, memory, presets
-from atlas_core.model.gpt import ACTIVATIONS, INIT_STD, AtlasLM, rotate, rotations
+from atlas_core.model.gpt import INIT_STD, AtlasLM, rotate, rotations
+from atlas_core.model.lean import ACTIVATIONS
 from atlas_core.model.loss import linear_cross_entropy
 from tests.core.tiny_model import SHAPES, lively_model, random_tokens
 
@@ -184,10 +185,10 @@ def test_logits_are_those_of_the_formulas_in_double_precision(shape: dict[str, A
 
 def test_activations_are_what_they_are_called() -> None:
     x = torch.linspace(-4, 4, 33)
-    assert torch.equal(ACTIVATIONS["relu"]()(x), x.clamp(min=0))
-    torch.testing.assert_close(ACTIVATIONS["silu"]()(x), x / (1 + torch.exp(-x)))
+    assert torch.equal(ACTIVATIONS["relu"].forward(x), x.clamp(min=0))
+    torch.testing.assert_close(ACTIVATIONS["silu"].forward(x), x / (1 + torch.exp(-x)))
     tanh_form = 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-    torch.testing.assert_close(ACTIVATIONS["gelu"]()(x), tanh_form)
+    torch.testing.assert_close(ACTIVATIONS["gelu"].forward(x), tanh_form)
 
 
 def test_rotated_products_depend_on_distance_alone() -> None:

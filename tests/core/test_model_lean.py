@@ -1,15 +1,16 @@
-"""The lean norm and gate against PyTorch's own, finite differences, and their promise to keep little."""
+"""The lean norm and halves of MLPs against PyTorch's own, finite differences, and their promise to keep little."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atlas_core.model.lean import RMSNorm, swiglu
+from atlas_core.model.lean import ACTIVATIONS, RMSNorm, linear_of_activation, linear_of_swiglu
 
 EPSILON = 1e-5
 
@@ -30,24 +31,37 @@ def plain_norm(x: Tensor, weight: Tensor) -> Tensor:
     return F.rms_norm(x, weight.shape, weight, EPSILON)
 
 
-def plain_swiglu(gate: Tensor, up: Tensor) -> Tensor:
-    return F.silu(gate) * up
+def plain_swiglu(gate: Tensor, up: Tensor, weight: Tensor) -> Tensor:
+    return F.linear(F.silu(gate) * up, weight)
 
 
-PAIRS = [pytest.param(lean_norm, plain_norm, (3, 5, 8), (8,), id="norm"),
-         pytest.param(swiglu, plain_swiglu, (3, 5, 8), (3, 5, 8), id="swiglu")]
+def plain_linear(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
+    return F.linear(PLAIN[activation](x), weight, bias)
+
+
+PLAIN = {"gelu": partial(F.gelu, approximate="tanh"), "silu": F.silu, "relu": F.relu}
+PAIRS = [
+    pytest.param(lean_norm, plain_norm, ((3, 5, 8), (8,)), id="norm"),
+    pytest.param(linear_of_swiglu, plain_swiglu, ((3, 5, 8), (3, 5, 8), (4, 8)), id="swiglu"),
+    *(pytest.param(partial(linear_of_activation, activation=name), partial(plain_linear, activation=name),
+                   ((3, 5, 8), (4, 8), (4,)), id=name) for name in ACTIVATIONS),
+]
+
+
+def inputs_of(shapes: Sequence[tuple[int, ...]], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    return tuple(numbers(*shape, dtype=dtype, seed=seed) for seed, shape in enumerate(shapes, 1))
 
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-6), (torch.bfloat16, 2e-2)])
-@pytest.mark.parametrize(("lean", "plain", "first", "second"), PAIRS)
+@pytest.mark.parametrize(("lean", "plain", "shapes"), PAIRS)
 def test_values_and_gradients_are_pytorchs(
-    lean: Callable[..., Tensor], plain: Callable[..., Tensor], first: tuple[int, ...], second: tuple[int, ...],
+    lean: Callable[..., Tensor], plain: Callable[..., Tensor], shapes: Sequence[tuple[int, ...]],
     dtype: torch.dtype, error: float,
 ) -> None:
-    inputs = numbers(*first, dtype=dtype), numbers(*second, dtype=dtype, seed=2)
+    inputs = inputs_of(shapes, dtype)
     exact = tuple(x.detach().double().requires_grad_() for x in inputs)
     ours, wanted = lean(*inputs), plain(*exact)
-    upstream = numbers(*first, dtype=dtype, seed=3).detach()
+    upstream = numbers(*ours.shape, dtype=dtype, seed=9).detach()
     found = torch.autograd.grad(ours, inputs, upstream)
     gradients = torch.autograd.grad(wanted, exact, upstream.double())
     for got, true in zip((ours, *found), (wanted, *gradients), strict=True):
@@ -55,22 +69,19 @@ def test_values_and_gradients_are_pytorchs(
         assert (got.double() - true).norm() < error * true.norm()
 
 
-@pytest.mark.parametrize(("lean", "first", "second"), [
-    (lean_norm, (2, 3, 6), (6,)), (swiglu, (2, 3, 6), (2, 3, 6)),
-])
+@pytest.mark.parametrize(("lean", "plain", "shapes"), PAIRS)
 def test_gradients_are_those_of_finite_differences(
-    lean: Callable[..., Tensor], first: tuple[int, ...], second: tuple[int, ...]
+    lean: Callable[..., Tensor], plain: Callable[..., Tensor], shapes: Sequence[tuple[int, ...]],  # noqa: ARG001
 ) -> None:
-    inputs = numbers(*first, dtype=torch.float64), numbers(*second, dtype=torch.float64, seed=2)
-    assert torch.autograd.gradcheck(lean, inputs)
+    assert torch.autograd.gradcheck(lean, inputs_of(shapes, torch.float64))
 
 
-@pytest.mark.parametrize(("lean", "plain", "first", "second"), PAIRS)
+@pytest.mark.parametrize(("lean", "plain", "shapes"), PAIRS)
 def test_nothing_but_the_inputs_and_a_scale_is_kept(
-    lean: Callable[..., Tensor], plain: Callable[..., Tensor], first: tuple[int, ...], second: tuple[int, ...]
+    lean: Callable[..., Tensor], plain: Callable[..., Tensor], shapes: Sequence[tuple[int, ...]],
 ) -> None:
     def kept(function: Callable[..., Tensor]) -> int:
-        inputs, found = (numbers(*first), numbers(*second, seed=2)), {}
+        inputs, found = inputs_of(shapes, torch.float32), {}
         theirs = {x.data_ptr() for x in inputs}
         with torch.autograd.graph.saved_tensors_hooks(lambda x: found.setdefault(x.data_ptr(), x), lambda x: x):
             function(*inputs)
@@ -78,3 +89,17 @@ def test_nothing_but_the_inputs_and_a_scale_is_kept(
 
     assert kept(lean) <= 3 * 5  # one number a row
     assert kept(plain) >= 3 * 5 * 8
+
+
+@pytest.mark.parametrize(("lean", "plain", "shapes"), PAIRS[1:])
+def test_under_autocast_products_are_of_its_type_and_gradients_of_the_weights(
+    lean: Callable[..., Tensor], plain: Callable[..., Tensor], shapes: Sequence[tuple[int, ...]],
+) -> None:
+    inputs = inputs_of(shapes, torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours, theirs = lean(*inputs), plain(*inputs)
+    assert ours.dtype == theirs.dtype == torch.bfloat16
+    for got, wanted in zip(torch.autograd.grad(ours.sum(), inputs), torch.autograd.grad(theirs.sum(), inputs),
+                           strict=True):
+        assert got.dtype == torch.float32
+        assert (got - wanted).norm() < 2e-2 * wanted.norm()
