@@ -120,7 +120,7 @@ def _steps_in(seconds: float, seconds_per_step: float) -> float:
     return max(1, math.ceil(steps)) if math.isfinite(steps) else steps
 
 
-def _times(interval: float, steps: int) -> int:
+def _times(interval: float, steps: float) -> int:
     """How often something is due that is also due at the end; 0 if never."""
     return math.ceil(steps / interval) if interval else 0
 

@@ -1,4 +1,7 @@
-"""Makes a configuration fit into memory and says what was changed and why. A step learns from as much as before."""
+"""Makes a configuration fit into memory, or into a time, and says what was changed and why.
+
+A step learns from as much as before.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from atlas_core import config as settings
 from atlas_core import memory
 from atlas_core.config import Config
-from atlas_core.format import count, size
+from atlas_core.errors import ConfigError
+from atlas_core.forecast import Speed, forecast
+from atlas_core.format import count, duration, many, size
+
+FEWEST_STEPS = 100  # a schedule shorter than that teaches next to nothing
 
 # What saves memory beside smaller batches, in the order of what it costs, each on top of those before it.
 SAVERS: tuple[tuple[str, Any, str], ...] = (
@@ -45,6 +53,38 @@ def fit(config: Config, available_bytes: int, *, device: str = "cpu", precision:
     if verdict == "too big":
         reasons = (*reasons, f"At least {size(needed_bytes(candidate))} are needed: choose a smaller preset.")
     return Fitted(candidate, reasons)
+
+
+def fit_to_time(config: Config, speed: Speed, seconds: float, *, train_tokens: int | None = None,
+                val_tokens: int | None = None) -> Fitted:
+    """`config` with as many steps as `speed` makes in `seconds`, all of the run counted (see `forecast`).
+
+    The warm-up keeps its share of the steps, so that the learning rate rises and falls within the time: a run
+    that is cut off while its rate is high has learned much less. Raises `ConfigError` for a time too short for
+    anything.
+    """
+    def with_steps(steps: int) -> Config:
+        t = config.training
+        return config.replace({"training.max_steps": steps,
+                               "training.warmup_steps": round(t.warmup_steps * steps / t.max_steps)})
+
+    def total_s(steps: int) -> float:
+        return forecast(with_steps(steps), speed, train_tokens=train_tokens, val_tokens=val_tokens).total_s
+
+    low, high = 0, settings.settings()["training.max_steps"].high
+    assert isinstance(high, int)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if total_s(middle) <= seconds else (low, middle)
+    if low < FEWEST_STEPS:
+        raise ConfigError(
+            [f"{config.name} takes {many(low, 'step')} in {duration(seconds)} here, too few to learn from"],
+            f"Give it {duration(total_s(FEWEST_STEPS))} or more, or choose a smaller preset.")
+    if low == config.training.max_steps:
+        return Fitted(config, ())
+    return Fitted(with_steps(low), (
+        f"In {duration(seconds)} {config.name} takes about {many(low, 'step')} here, so it is planned for as many "
+        f"instead of {count(config.training.max_steps)}: its learning rate falls within that time.",))
 
 
 def _ever_smaller(config: Config) -> Iterator[Config]:

@@ -21,6 +21,7 @@ from atlas_core.config import Config, Sampling
 from atlas_core.control import Control
 from atlas_core.errors import CheckpointError, DataError, DeviceError
 from atlas_core.events import Estimate, EvalDone, Event, Exported, Finished, Generated, Notice, Prepared, Progress
+from atlas_core.fitting import Fitted, fit_to_time
 from atlas_core.forecast import Speed, forecast
 from atlas_core.hardware.awake import awake
 
@@ -216,7 +217,7 @@ def estimate(config: Config, *, dataset: Path | None = None, device_bytes: int |
     if measure:
         yield from _measured(asked, data, needed.total_bytes)
     speed = speeds.known(asked)
-    tokens = {name: split.tokens for name, split in data.meta.splits.items()} if data else {}
+    tokens = _tokens(data)
     total = config.training.max_steps * config.tokens_per_step
     yield Estimate(
         parameters=memory.count_parameters(config.model),
@@ -227,14 +228,37 @@ def estimate(config: Config, *, dataset: Path | None = None, device_bytes: int |
         checkpoint_bytes=memory.checkpoint_bytes(config),
         disk_bytes=memory.disk_bytes(config),
         tokens=total,
-        epochs=total / tokens["train"] if data else None,
-        time=forecast(config, speed, train_tokens=tokens.get("train"),
-                      val_tokens=tokens.get("val", 0) if data else None) if speed else None,
+        epochs=total / tokens["train"] if tokens["train"] else None,
+        time=forecast(config, speed, train_tokens=tokens["train"], val_tokens=tokens["val"]) if speed else None,
     )
     yield Finished()
 
 
-def _measured(config: Config, data: Dataset | None, needed_bytes: int) -> Iterator[Event]:
+def within(config: Config, seconds: float, *, dataset: Path | None = None) -> Iterator[Progress | Fitted]:
+    """Measure the speed of `config`; the last item has as many steps as this machine makes in `seconds`.
+
+    Raises `ConfigError` for a time too short for anything, and `DeviceError` if there is no memory to measure.
+    """
+    from atlas_core.hardware import speeds
+    from atlas_core.hardware.device import choose_device, choose_precision
+    from atlas_core.text.dataset import Dataset
+
+    data = Dataset.open(dataset) if dataset else None
+    device = choose_device(config.hardware.device)
+    needed = memory.estimate(config, device=device.type, precision=choose_precision(config.training.precision, device))
+    yield from _measured(config, data, needed.total_bytes)
+    speed, tokens = speeds.known(config), _tokens(data)
+    assert speed is not None  # it was measured just now
+    yield fit_to_time(config, speed, seconds, train_tokens=tokens["train"], val_tokens=tokens["val"])
+
+
+def _tokens(data: Dataset | None) -> dict[str, int | None]:
+    """How much text there is to train on and to validate on; None where there is no dataset."""
+    splits = data.meta.splits if data else {}
+    return {name: splits[name].tokens if name in splits else 0 if data else None for name in ("train", "val")}
+
+
+def _measured(config: Config, data: Dataset | None, needed_bytes: int) -> Iterator[Progress]:
     """Measure the speed of `config` and remember it. Raises `DeviceError` if the memory is not free."""
     from atlas_core.hardware import speeds
     from atlas_core.hardware.device import machine_memory

@@ -36,6 +36,7 @@ from atlas_core import format, history, jobs, paths, presets, runs
 from atlas_core.config import Config, Sampling
 from atlas_core.errors import AtlasError, ConfigError
 from atlas_core.events import CheckpointSaved, Event, Exported, RunStarted
+from atlas_core.fitting import Fitted
 from atlas_core.paths import write_atomically
 from atlas_core.runs import RunInfo
 from atlas_core.text.dataset import Meta
@@ -179,6 +180,7 @@ class MainWindow(QMainWindow):
         # model
         model.config_changed.connect(self._on_config_changed)
         model.fit_requested.connect(self._on_fit_wished)
+        model.time_wished.connect(self._on_time_wished)
         model.rate_test_requested.connect(self._on_rate_test_wished)
         model.save_preset_requested.connect(self._on_save_preset_wished)
         model.delete_preset_requested.connect(self._on_delete_preset_wished)
@@ -454,7 +456,17 @@ class MainWindow(QMainWindow):
             self.session.keep_at(celsius)
 
     def _on_fit_wished(self) -> None:
-        before, fitted = self.session.config, self.session.fitted()
+        self._take_fitted(self.session.fitted())
+
+    def _on_time_wished(self, minutes: float) -> None:
+        try:
+            self._take_fitted(self.session.within(60 * minutes))
+        except AtlasError as error:
+            self.model_tab.explain(f"{error.message} {error.remedy}")
+
+    def _take_fitted(self, fitted: Fitted) -> None:
+        """Take over what was changed, and say why."""
+        before = self.session.config
         self.model_tab.apply_changes({key: fitted.config.get(key) for key in configuration.settings()
                                       if fitted.config.get(key) != before.get(key)})
         self.model_tab.explain(" ".join(fitted.reasons))

@@ -16,7 +16,8 @@ from pathlib import Path
 from atlas_core.config import Config
 from atlas_core.control import Control
 from atlas_core.errors import AtlasError
-from atlas_core.forecast import forecast
+from atlas_core.fitting import Fitted, fit_to_time
+from atlas_core.forecast import Speed, forecast
 from atlas_core.hardware import speeds
 from atlas_core.text.dataset import Meta
 
@@ -33,13 +34,34 @@ class Expected:
 
 def expected(config: Config, meta: Meta | None = None) -> Expected | None:
     """What is known of `config` on this machine, on a dataset if there is one; None before anything was measured."""
-    known = speeds.known(config)
-    speed = known or speeds.guess(config)
+    speed = _speed(config)
     if speed is None:
         return None
-    tokens = {name: split.tokens for name, split in meta.splits.items()} if meta else {}
-    time = forecast(config, speed, train_tokens=tokens.get("train"), val_tokens=tokens.get("val", 0) if meta else None)
-    return Expected(time.total_s, measured=known is not None)
+    time = forecast(config, speed, **_tokens(meta))
+    return Expected(time.total_s, measured=speeds.known(config) is not None)
+
+
+def within(config: Config, seconds: float, meta: Meta | None = None) -> Fitted:
+    """`config` with as many steps as this machine makes in `seconds`, as far as is known.
+
+    Raises `AtlasError` before anything was measured, and for a time too short for anything.
+    """
+    speed = _speed(config)
+    if speed is None:
+        raise AtlasError("The speed of this machine is not known yet.",
+                         "Wait a moment: it is measured while nothing else is at work.")
+    return fit_to_time(config, speed, seconds, **_tokens(meta))
+
+
+def _speed(config: Config) -> Speed | None:
+    return speeds.known(config) or speeds.guess(config)
+
+
+def _tokens(meta: Meta | None) -> dict[str, int | None]:
+    """How much text there is, as `forecast` wants to know it."""
+    splits = meta.splits if meta else {}
+    return {f"{name}_tokens": splits[name].tokens if name in splits else 0 if meta else None
+            for name in ("train", "val")}
 
 
 def measured(config: Config, dataset: Path | None, control: Control) -> Iterator[object]:

@@ -6,6 +6,7 @@ on the window's thread it only keeps the books.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -683,6 +684,13 @@ class Session(QObject):
     def fitted(self) -> Fitted:
         """The configuration made to fit into the memory that is free now."""
         return fitted_here(self.config)
+
+    def within(self, seconds: float) -> Fitted:
+        """The configuration with as many steps as this machine makes in that time. Raises `AtlasError`."""
+        here = self._on_this_machine(self.config)
+        found = run_time.within(here, seconds, self.shown.meta if self.shown else None)
+        planned = {key: found.config.get(key) for key in ("training.max_steps", "training.warmup_steps")}
+        return dataclasses.replace(found, config=self.config.replace(planned))
 
     @Slot(object)
     def _on_nothing(self, event: object) -> None:

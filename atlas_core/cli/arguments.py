@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import re
 import shlex
 import subprocess
@@ -12,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from atlas_core import config as settings
-from atlas_core import presets
+from atlas_core import jobs, presets
 from atlas_core.cli.show import Show
 from atlas_core.config import Config, Setting
 from atlas_core.events import Notice
+from atlas_core.fitting import Fitted
 from atlas_core.hardware.device import fitted_here, machine_memory
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -54,6 +57,22 @@ def add_fit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fit", action="store_true",
                         help="change batch size, accumulation and checkpointing so that it fits into the free memory, "
                              "and say what was changed; a step learns the same")
+
+
+def add_minutes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--minutes", metavar="N", type=minutes,
+                        help="plan for as many steps as this machine makes in so many minutes, which a few measured "
+                             "ones tell; the learning rate falls within them")
+
+
+def within(config: Config, minutes: float, dataset: Path | None, show: Show) -> Config:
+    """`config` with the steps of so many minutes; how many those are is told."""
+    for item in jobs.within(config, 60 * minutes, dataset=dataset):
+        if not isinstance(item, Fitted):
+            show(item)
+    assert isinstance(item, Fitted)
+    show(Notice(" ".join(item.reasons) or f"{config.name} takes that long as it is."))
+    return item.config
 
 
 def fitted(config: Config, show: Show, *, device_bytes: int | None = None) -> Config:
@@ -101,3 +120,11 @@ def memory_size(text: str) -> int:
     if size_bytes < 2**20:
         raise argparse.ArgumentTypeError(f"'{text}' is not a size of memory: write it like 8GiB or 512MiB")
     return size_bytes
+
+
+def minutes(text: str) -> float:
+    """ "10" or "0.5"."""
+    with contextlib.suppress(ValueError):
+        if 0 < (number := float(text)) < math.inf:
+            return number
+    raise argparse.ArgumentTypeError(f"'{text}' is not a number of minutes: write it like 10 or 0.5")

@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--measure", action="store_true",
                         help="train a few steps that are thrown away, and tell how long the whole run takes")
     arguments.add_fit(parser)
+    arguments.add_minutes(parser)
     parser.add_argument("--device-memory", metavar="SIZE", type=arguments.memory_size, dest="device_bytes",
                         help="judge for a device with this much memory, such as 8GiB (default: this machine's)")
 
@@ -24,5 +25,8 @@ def run(args: argparse.Namespace, show: Show) -> None:
     config = arguments.read_config(args)
     if args.fit:
         config = arguments.fitted(config, show, device_bytes=args.device_bytes)
-    for event in jobs.estimate(config, dataset=args.data, device_bytes=args.device_bytes, measure=args.measure):
+    if args.minutes:
+        config = arguments.within(config, args.minutes, args.data, show)
+    measure = args.measure and not args.minutes  # which has measured already
+    for event in jobs.estimate(config, dataset=args.data, device_bytes=args.device_bytes, measure=measure):
         show(event)

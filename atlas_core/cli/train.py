@@ -14,6 +14,7 @@ from atlas_core.cli import arguments, presets, resume
 from atlas_core.cli.interrupt import stoppable
 from atlas_core.cli.sample import sample_dataset
 from atlas_core.cli.show import Show
+from atlas_core.errors import ConfigError
 from atlas_core.events import Notice
 
 
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="auto|cpu|cuda|mps", action="append", dest="overrides", type=_device,
                         default=[], help="where to compute (default: auto)")
     arguments.add_fit(parser)
+    arguments.add_minutes(parser)
     parser.add_argument("--help-settings", action="store_true", help="show every setting that --set can change")
 
 
@@ -38,7 +40,21 @@ def run(args: argparse.Namespace, show: Show) -> None:
     plan = resume.plan(args)
     if args.fit:
         plan = dataclasses.replace(plan, config=arguments.fitted(plan.config, show))
+    if args.minutes:
+        plan = _within(plan, args.minutes, show)
     train(plan, show)
+
+
+def _within(plan: resume.Plan, minutes: float, show: Show) -> resume.Plan:
+    """The plan with the steps of so many minutes; unchanged if preparing the text for it was interrupted."""
+    if plan.resume is not None:
+        raise ConfigError(["--minutes plans a new run, and this one goes on"],
+                          "Add --resume never for a new run, or choose its end with --set training.max_steps=N.")
+    dataset = plan.dataset or sample_dataset(plan.config, show)
+    if dataset is None:
+        return plan
+    config = arguments.within(plan.config, minutes, dataset, show)
+    return dataclasses.replace(plan, config=config, dataset=dataset)
 
 
 def train(plan: resume.Plan, show: Show) -> bool:

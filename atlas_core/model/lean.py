@@ -1,8 +1,8 @@
 """Norm, and the second half of an MLP, keeping nothing but their inputs for the backward pass.
 
-PyTorch keeps every elementary step's result. What lies between the non-linearity and the product after it is as wide as
-an MLP's inner layer and costs little to compute once more. The formulas are those of `torch.nn.functional`'s `rms_norm`,
-`gelu`, `silu`, `relu` and `linear`, against which the tests hold them.
+PyTorch keeps every elementary step's result. What lies between the non-linearity and the product after it is as wide
+as an MLP's inner layer and costs little to compute once more. The formulas are those of `torch.nn.functional`'s
+`rms_norm`, `gelu`, `silu`, `relu` and `linear`, against which the tests hold them.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from atlas_gui.widgets.preset_list import PresetList
 from atlas_gui.widgets.text_settings import vocabulary_size
 
 CARDS_WIDTH = 400
+MINUTES, USUAL_MINUTES = (0.1, 60 * 24 * 365.0), 10.0
 ASK_WIDTH = 360  # else the title of the window does not fit
 TEXT_SECTIONS = ("data", "tokenizer")  # these are the Data tab's
 
@@ -36,6 +37,7 @@ class ModelTab(QWidget):
 
     config_changed = Signal(Config)
     fit_requested = Signal()
+    time_wished = Signal(float)  # minutes that a run may take
     rate_test_requested = Signal()
     save_preset_requested = Signal(str)
     delete_preset_requested = Signal(str)
@@ -68,7 +70,7 @@ class ModelTab(QWidget):
         right = QVBoxLayout()
         right.setSpacing(theme.spacing)
         right.addLayout(self._build_title())
-        right.addWidget(self._build_facts())
+        right.addLayout(self._build_facts())
         right.addLayout(self._build_memory())
         right.addWidget(self._notice)
         right.addWidget(self.form, 1)
@@ -101,12 +103,17 @@ class ModelTab(QWidget):
         line.addWidget(self.save_preset_button)
         return line
 
-    def _build_facts(self) -> QLabel:
+    def _build_facts(self) -> QHBoxLayout:
         self._facts = QLabel()
         self._facts.setObjectName("modelFacts")
         self._facts.setWordWrap(True)
         theme.set_role(self._facts, "muted")
-        return self._facts
+        self.time_button = QPushButton("Set the time…")
+        self.time_button.setObjectName("setTimeButton")
+        line = QHBoxLayout()
+        line.addWidget(self._facts, 1)
+        line.addWidget(self.time_button)
+        return line
 
     def _build_memory(self) -> QVBoxLayout:
         self.memory_bar = MemoryBar(legend=True)
@@ -138,6 +145,7 @@ class ModelTab(QWidget):
         self.form.config_changed.connect(self._on_form_changed)
         self.form.problems_changed.connect(self._show_title)
         self.fit_button.clicked.connect(self.fit_requested)
+        self.time_button.clicked.connect(self._on_set_time)
         self.rate_button.clicked.connect(self.rate_test_requested)
         self.reset_all_button.clicked.connect(lambda: self._take_over(self._original))
         self.save_preset_button.clicked.connect(self._on_save_preset)
@@ -251,6 +259,20 @@ class ModelTab(QWidget):
         self._show_config()
         self.config_changed.emit(config)
 
+    def _on_set_time(self) -> None:
+        dialog = QInputDialog(self)
+        dialog.setObjectName("setTimeDialog")
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.setWindowTitle("Set the time")
+        dialog.setInputMode(QInputDialog.InputMode.DoubleInput)
+        dialog.setDoubleRange(*MINUTES)
+        dialog.setDoubleDecimals(1)
+        dialog.setDoubleValue(self._time.seconds / 60 if self._time else USUAL_MINUTES)
+        dialog.setLabelText("Minutes that training may take. It is planned for as many steps as\n"
+                            "this machine makes meanwhile, and its learning rate falls within them:")
+        dialog.doubleValueSelected.connect(self.time_wished)
+        dialog.open()
+
     def _on_save_preset(self) -> None:
         dialog = QInputDialog(self)
         dialog.setObjectName("savePresetDialog")
@@ -299,6 +321,7 @@ class ModelTab(QWidget):
     def _show_config(self) -> None:
         self._show_title()
         self._show_rate_button()
+        self._show_time_button()
         self._facts.setText(" · ".join(self._sentences()))
         self._show_memory()
         self._show_command()
@@ -320,6 +343,12 @@ class ModelTab(QWidget):
         self.rate_button.setToolTip(
             "A short training on your text at rising learning rates, thrown away afterwards" if self._dataset_tokens
             else "Prepare the text on the Data tab first")
+
+    def _show_time_button(self) -> None:
+        self.time_button.setEnabled(self._time is not None and not self._locked)
+        self.time_button.setToolTip(
+            "Plan for as many steps as this machine makes in the minutes you have" if self._time is not None
+            else "The speed of this machine is measured while nothing else is at work")
 
     def _sentences(self) -> list[str]:
         config = self.config()

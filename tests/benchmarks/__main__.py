@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="a few cases and short turns: does it work at all?")
     parser.add_argument("--repeats", type=int, metavar="N", help=f"turns of each contestant (default {Effort.rounds})")
     parser.add_argument("--only", default=Effort.only, metavar="PATTERN",
-                        help="of throughput, ceiling, profile and tried the presets whose names match, of quality the learners")
+                        help="only the presets whose names match; of quality only the learners")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the results go (default: a new one in results)")
     return parser
 

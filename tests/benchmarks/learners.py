@@ -1,16 +1,24 @@
-"""The inside of a learner's process: trains on and stops at each validation. Who goes next is said in `quality.py`."""
+"""The inside of a learner's process: trains on and stops at each validation. Who goes next is said in `quality.py`.
+
+Every learner is planned for its time, as `atlas train --minutes` does it: for as many steps as a few measured ones say.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from atlas_core import jobs
 from atlas_core.config import Config
 from atlas_core.control import Control
 from atlas_core.events import EvalDone, StepDone
+from atlas_core.forecast import Speed
+from atlas_core.text.dataset import Dataset
+
+MEASURED_STEPS = 8  # of a rival
 
 _points: Iterator[Point]
 
@@ -24,10 +32,10 @@ class Point:
     bits_per_byte: float
 
 
-def begin(kind: str, config: Config, dataset: Path, run: Path) -> None:
-    """Make this process the learner `kind`."""
+def begin(kind: str, config: Config, dataset: Path, run: Path, seconds: float) -> None:
+    """Make this process the learner `kind`, which trains for about `seconds`."""
     global _points  # noqa: PLW0603 - a process is one learner
-    _points = {"atlas": atlas, "transformers": transformers}[kind](config, dataset, run)
+    _points = {"atlas": atlas, "transformers": transformers}[kind](config, dataset, run, seconds)
 
 
 def go_on() -> Point | None:
@@ -35,24 +43,43 @@ def go_on() -> Point | None:
     return next(_points, None)
 
 
-def atlas(config: Config, dataset: Path, run: Path) -> Iterator[Point]:
+def planned(config: Config, seconds: float, step_s: float) -> Config:
+    """`config` for as many steps as take so long; its warm-up keeps its share."""
+    t, steps = config.training, max(2, round(seconds / step_s))
+    return config.replace({"training.max_steps": steps,
+                           "training.warmup_steps": round(t.warmup_steps * steps / t.max_steps)})
+
+
+def atlas(config: Config, dataset: Path, run: Path, seconds: float) -> Iterator[Point]:
     """The program's own job: the events of a run that anyone could start."""
-    seconds = 0.0
-    for event in jobs.train(config, dataset, run, Control()):
+    from atlas_core.training.measure import measure
+
+    *_, speed = measure(config, Dataset.open(dataset))
+    assert isinstance(speed, Speed)
+    done_s = 0.0
+    for event in jobs.train(planned(config, seconds, speed.step_s), dataset, run, Control()):
         if isinstance(event, StepDone):
-            seconds = event.seconds
+            done_s = event.seconds
         elif isinstance(event, EvalDone):
-            yield Point(event.step, seconds, event.val_bits_per_byte)
+            yield Point(event.step, done_s, event.val_bits_per_byte)
 
 
-def transformers(config: Config, dataset: Path, _run: Path) -> Iterator[Point]:
+def transformers(config: Config, dataset: Path, _run: Path, seconds: float) -> Iterator[Point]:
     """`transformers` GPT-2 with AdamW in fp32."""
     from tests.benchmarks.rival import Rival
 
-    rival, seconds = Rival(config, dataset), 0.0
+    trial = Rival(config, dataset)
+    trial.step()
+    step_s = median(_seconds(trial.step) for _ in range(MEASURED_STEPS))
+    config = planned(config, seconds, step_s)
+    rival, done_s = Rival(config, dataset), 0.0
     for step in range(1, config.training.max_steps + 1):
-        started = time.perf_counter()
-        rival.step()
-        seconds += time.perf_counter() - started
+        done_s += _seconds(rival.step)
         if step % config.evaluation.eval_interval == 0 or step == config.training.max_steps:
-            yield Point(step, seconds, rival.bits_per_byte())
+            yield Point(step, done_s, rival.bits_per_byte())
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started

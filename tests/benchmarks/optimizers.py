@@ -14,9 +14,6 @@ from typing import Any
 
 from atlas_core import presets
 from atlas_core.config import Config
-from atlas_core.forecast import Speed
-from atlas_core.text.dataset import Dataset
-from atlas_core.training.measure import measure
 from tests.benchmarks import learners, sample
 from tests.benchmarks.contest import own_process
 from tests.benchmarks.section import Column, Effort, Row, Section
@@ -25,7 +22,6 @@ KINDS = ("adamw", "muon")
 RATES = (2.5e-3, 5e-3, 1e-2)    # all tried with the first seed
 SEEDS = (1, 2, 3)               # all tried at the best rate
 SECONDS, HURRIED_SECONDS = 300.0, 3.0
-WARM_UP_SHARE = 15              # as of NANO's own steps
 COMMON: dict[str, Any] = {
     "hardware.threads": 1, "sampling.interval": 0, "evaluation.eval_interval": 0, "evaluation.eval_batches": 10**6,
 }
@@ -66,13 +62,9 @@ def side_by_side(config: Config, dataset: Path, rates: Mapping[str, float], seed
 
 
 def trained(config: Config, folder: Path, seconds: float) -> Outcome:
-    """Train for about `seconds`: for as many steps as a few measured ones say."""
-    *_, speed = measure(config, Dataset.open(folder))
-    assert isinstance(speed, Speed)
-    steps = max(2, round(seconds / speed.step_s))
-    config = config.replace({"training.max_steps": steps, "training.warmup_steps": steps // WARM_UP_SHARE})
+    """Train for about `seconds`."""
     with TemporaryDirectory() as run:
-        *_, last = learners.atlas(config, folder, Path(run, "run"))
+        *_, last = learners.atlas(config, folder, Path(run, "run"), seconds)
     return Outcome(last.step, last.seconds, last.bits_per_byte)
 
 

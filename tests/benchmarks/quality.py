@@ -24,10 +24,9 @@ from tests.benchmarks.throughput import EQUAL
 
 MINUTES = (2, 10)
 TARGET = 2.4                                    # bits a byte
-LONGEST_S = 900                                 # for who does not reach the target
 EVAL_STEPS = {"NANO": 100, "MICRO": 100}        # some seconds of training
 DEFAULTS = "defaults"
-QUICK = {"longest_s": 3.0, "target": 6.0, "stops_at_target": True}
+QUICK = {"seconds": 3.0, "target": 6.0, "stops_at_target": True}
 
 
 @dataclass(frozen=True)
@@ -37,17 +36,16 @@ class Learner:
     name: str
     kind: str                       # of `learners.py`
     config: Config
-    longest_s: float                # of training
+    seconds: float                  # of training, for which its steps and its schedule are planned
     target: float = TARGET
     stops_at_target: bool = True
 
-    def trains_for(self, seconds: float) -> bool:
-        """Whether it is to train for so long, whatever it reaches before."""
-        return not self.stops_at_target and self.longest_s >= seconds
+    def ends_at(self, minutes: float) -> bool:
+        """Whether it is to train for just so long, whatever it reaches before."""
+        return not self.stops_at_target and self.seconds == 60 * minutes
 
     def is_done(self, points: Sequence[Point]) -> bool:
-        reached = self.stops_at_target and seconds_to(points, self.target) is not None
-        return reached or trained(points) >= self.longest_s
+        return self.stops_at_target and seconds_to(points, self.target) is not None
 
 
 def rows(home: Path, effort: Effort) -> Iterator[Row]:
@@ -67,8 +65,7 @@ def rows(home: Path, effort: Effort) -> Iterator[Row]:
             yield {
                 "preset": preset,
                 "learner": learner.name,
-                **{f"bits_per_byte_{m}_min": bits_after(points, 60 * m) if learner.trains_for(60 * m) else None
-                   for m in MINUTES},
+                **{f"bits_per_byte_{m}_min": points[-1].bits_per_byte if learner.ends_at(m) else None for m in MINUTES},
                 "target": learner.target,
                 "seconds_to_target": needed,
                 "times_the_defaults": needed / ours if needed and ours else None,
@@ -89,15 +86,15 @@ def micro(own: Config) -> list[Learner]:
     table = settings.settings()
     others = [
         Learner(f"{family}, {optimizer}", "atlas", own.replace({
-            "model.family": family, "model.num_kv_heads": 0, "training.optimizer_type": optimizer}), LONGEST_S)
+            "model.family": family, "model.num_kv_heads": 0, "training.optimizer_type": optimizer}), 60 * MINUTES[1])
         for family, optimizer in product(table["model.family"].choices, table["training.optimizer_type"].choices)
         if (family, optimizer) != (own.model.family, own.training.optimizer_type)
     ]
     lean = own.replace({"training.precision": "bf16", "training.optimizer_type": "adamw8bit",
                         "training.master_weights": False})
     field = [Learner(DEFAULTS, "atlas", own, 60 * MINUTES[1], stops_at_target=False), *others,
-             Learner(f"{own.model.family}, adamw8bit, no masters", "atlas", lean, LONGEST_S),
-             Learner("transformers, fp32", "transformers", own.replace(EQUAL), LONGEST_S)]
+             Learner(f"{own.model.family}, adamw8bit, no masters", "atlas", lean, 60 * MINUTES[1]),
+             Learner("transformers, fp32", "transformers", own.replace(EQUAL), 60 * MINUTES[1])]
     return [learner for learner in field if can_train(learner.config)]
 
 
@@ -109,7 +106,8 @@ def race(field: Sequence[Learner], dataset: Path) -> dict[str, list[Point]]:
         going: dict[str, Callable[[], Point | None]] = {}
         for name, learner in by_name.items():
             process = processes.enter_context(own_process())
-            process.submit(learners.begin, learner.kind, learner.config, dataset, Path(runs, str(len(going)))).result()
+            run = Path(runs, str(len(going)))
+            process.submit(learners.begin, learner.kind, learner.config, dataset, run, learner.seconds).result()
             going[name] = lambda process=process: process.submit(learners.go_on).result()
         while going:
             name = min(going, key=lambda name: trained(curves[name]))
@@ -135,12 +133,6 @@ def seconds_to(points: Sequence[Point], target: float) -> float | None:
             way = (before.bits_per_byte - target) / (before.bits_per_byte - after.bits_per_byte)
             return before.seconds + way * (after.seconds - before.seconds)
     return None
-
-
-def bits_after(points: Sequence[Point], seconds: float) -> float | None:
-    """Bits a byte at the last validation within `seconds` of training; None if the first came later."""
-    within = [point.bits_per_byte for point in points if point.seconds <= seconds]
-    return within[-1] if within else None
 
 
 def _learning(preset: str) -> Config:

@@ -21,7 +21,18 @@ from atlas_core.text.dataset import Dataset
 from atlas_core.training import trainer
 from tests import tiny
 from tests.benchmarks import __main__ as program
-from tests.benchmarks import contestants, flops, forecast, measure, memory_grid, optimizers, profile, quality, saving
+from tests.benchmarks import (
+    contestants,
+    flops,
+    forecast,
+    learners,
+    measure,
+    memory_grid,
+    optimizers,
+    profile,
+    quality,
+    saving,
+)
 from tests.benchmarks.child import Reading
 from tests.benchmarks.contest import Result, contest
 from tests.benchmarks.learners import Point
@@ -81,11 +92,6 @@ def test_the_time_to_a_target_lies_on_the_line_between_two_validations() -> None
     assert quality.seconds_to(curve, 3.25) == pytest.approx(8.75)
     assert quality.seconds_to(curve, 2.75) == pytest.approx(17.5)
     assert quality.seconds_to(curve, 1.9) is None
-
-
-def test_what_was_reached_after_a_time_was_validated_within_it() -> None:
-    curve = [Point(10, 5.0, 4.0), Point(20, 10.0, 3.0)]
-    assert [quality.bits_after(curve, seconds) for seconds in (4.9, 9.9, 10.0, 60.0)] == [None, 4.0, 3.0, 3.0]
 
 
 # ---- the allocator --------------------------------------------------------------------------------
@@ -150,13 +156,18 @@ def test_an_untrained_rival_guesses_evenly(dataset: Path) -> None:
 
 
 def test_learners_take_turns_until_they_reach_the_target(dataset: Path) -> None:
-    config = plain(training__max_steps=40, training__learning_rate=1e-2, evaluation__eval_interval=10)
-    field = [Learner(kind, kind, config, longest_s=60, target=1e9 if kind == "atlas" else 0.0)
+    config = plain(training__learning_rate=1e-2, evaluation__eval_interval=5)
+    field = [Learner(kind, kind, config, seconds=0.5, target=1e9 if kind == "atlas" else 0.0)
              for kind in ("atlas", "transformers")]
     curves = quality.race(field, dataset)
-    assert [point.step for point in curves["atlas"]] == [10]
-    assert [point.step for point in curves["transformers"]] == [10, 20, 30, 40]
+    assert [point.step for point in curves["atlas"]] == [5]
+    assert [point.step for point in curves["transformers"][:2]] == [5, 10]
     assert curves["transformers"][-1].bits_per_byte < curves["transformers"][0].bits_per_byte
+
+
+def test_a_learner_is_planned_for_its_time_with_the_warm_up_in_its_share() -> None:
+    t = learners.planned(plain(training__max_steps=40, training__warmup_steps=4), seconds=100, step_s=0.25).training
+    assert (t.max_steps, t.warmup_steps) == (400, 40)
 
 
 @pytest.fixture

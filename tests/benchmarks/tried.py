@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from atlas_core import format as people
 from tests.benchmarks import sample
 from tests.benchmarks.contest import contest
 from tests.benchmarks.contestants import IDEAS

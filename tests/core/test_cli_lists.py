@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from atlas_core import config as settings
+from atlas_core import format as people
 from atlas_core import memory, presets
 from atlas_core.cli import main
 from atlas_core.config import Config
@@ -120,3 +121,23 @@ def test_an_estimate_that_was_made_to_fit_says_what_was_changed(capsys: pytest.C
     assert fitted["tokens_per_step"] == presets.find("SMALL").config.tokens_per_step
     same, *_ = events(capsys, "estimate", "--preset", "nano", "--device-memory", "8GiB", "--fit")
     assert same["message"] == "NANO fits as it is."
+
+
+def test_an_estimate_for_minutes_plans_what_this_machine_does_in_them(
+        capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, dataset: Path, tmp_path: Path) -> None:
+    monkeypatch.setattr(measure, "ENOUGH_SECONDS", 0.0)
+    config = tmp_path / "tiny.yaml"
+    tiny.config().save(config)
+    argv = ("estimate", "--config", str(config), "--data", str(dataset), "--minutes", "30")
+    *_, notice, planned, _ = events(capsys, *argv)
+    steps = planned["tokens"] // planned["tokens_per_step"]
+    assert f"about {people.many(steps, 'step')} here" in notice["message"]
+    assert 0.9 * 1800 < planned["time"]["total_s"] <= 1800
+    assert main(["estimate", "--preset", "nano", "--minutes", "0.001"]) == 1
+    assert "too few to learn from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("minutes", ["0", "-3", "soon", "inf", "nan"])
+def test_minutes_that_are_none_are_refused(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["estimate", "--preset", "nano", f"--minutes={minutes}"]) == 2
+    assert f"'{minutes}' is not a number of minutes: write it like 10 or 0.5" in capsys.readouterr().err

@@ -17,11 +17,13 @@ from typing import Any
 import pytest
 
 from atlas_core import config as settings
-from atlas_core import paths, runs
+from atlas_core import fitting, paths, runs
+from atlas_core import format as people
 from atlas_core.cli import main
 from atlas_core.cli.generate import InOrder, read_prompts
 from atlas_core.errors import DataError
 from atlas_core.events import Generated, TextPiece
+from atlas_core.training import measure
 
 TINY = ("model.hidden_size=32", "model.num_layers=2", "model.max_seq_len=32", "training.batch_size=4",
         "training.warmup_steps=2", "sampling.interval=0", "sampling.max_new_tokens=8", "tokenizer.name=bpe:300",
@@ -98,6 +100,22 @@ def steps(events: Events) -> list[int]:
 
 def the_run(events: Events) -> Path:
     return Path(next(event["run"] for event in events if event["event"] == "run"))
+
+
+def test_training_for_minutes_takes_the_steps_planned_for_them(
+        atlas: Atlas, dataset: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(measure, "ENOUGH_SECONDS", 0.0)
+    monkeypatch.setattr(fitting, "FEWEST_STEPS", 1)
+    run = tmp_path / "run"
+    assert atlas("train", *tiny(), "--data", dataset, "--out", run, "--minutes", "0.02") == 0, atlas.err
+    planned = settings.load(run / runs.CONFIG_FILE).training.max_steps
+    assert f"about {people.many(planned, 'step')} here" in atlas.out
+    assert runs.inspect(run).step == planned
+
+
+def test_a_run_that_goes_on_is_not_planned_anew_for_minutes(atlas: Atlas, interrupted_run: Path) -> None:
+    assert atlas("train", "--resume", interrupted_run, "--minutes", "1") == 1
+    assert "--minutes plans a new run, and this one goes on" in atlas.err
 
 
 def test_lr_find_tells_each_rate_then_its_suggestion_and_leaves_no_run(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from atlas_core import memory, presets
-from atlas_core.fitting import fit
+from atlas_core.errors import ConfigError
+from atlas_core.fitting import FEWEST_STEPS, fit, fit_to_time
+from atlas_core.forecast import Speed, forecast
 
 
 @pytest.mark.parametrize("name", ["SMALL", "DEFAULT", "LARGE", "XLARGE", "ULTRA"])
@@ -50,3 +52,34 @@ def test_the_reasons_name_what_was_changed() -> None:
     assert "ULTRA as it is needs" in first
     assert "1 window is computed at once instead of 2" in batch
     assert "computed twice" in twice
+
+
+SPEED = Speed(0.5, 0.4, 0.7, validation_batch_s=0.2, save_s=0.1, sample_token_s=0.01)
+
+
+@pytest.mark.parametrize("minutes", [2, 10, 600])
+def test_as_many_steps_are_planned_as_the_time_holds_and_the_rate_keeps_its_shape(minutes: float) -> None:
+    config = presets.find("MICRO").config
+    fitted = fit_to_time(config, SPEED, 60 * minutes, train_tokens=10**6, val_tokens=10**5)
+    t = fitted.config.training
+    one_more = fitted.config.replace({"training.max_steps": t.max_steps + 1})
+    for planned, fits in ((fitted.config, True), (one_more, False)):
+        assert (forecast(planned, SPEED, train_tokens=10**6, val_tokens=10**5).total_s <= 60 * minutes) == fits
+    share = config.training.warmup_steps / config.training.max_steps
+    assert t.warmup_steps == round(share * t.max_steps)
+    assert "instead of 3\N{NARROW NO-BREAK SPACE}400" in fitted.reasons[0]
+
+
+def test_a_run_that_takes_the_time_it_has_stays_as_it_is() -> None:
+    config = presets.find("NANO").config
+    fitted = fit_to_time(config, SPEED, forecast(config, SPEED).total_s)
+    assert (fitted.config, fitted.reasons) == (config, ())
+
+
+def test_a_time_too_short_to_learn_in_is_refused_with_one_that_is_not() -> None:
+    config = presets.find("MICRO").config
+    with pytest.raises(ConfigError, match="too few to learn from") as refused:
+        fit_to_time(config, SPEED, 5.0)
+    assert "or choose a smaller preset" in refused.value.remedy
+    longer = fit_to_time(config, SPEED, 2 * FEWEST_STEPS * SPEED.slow_step_s)
+    assert longer.config.training.max_steps >= FEWEST_STEPS

@@ -135,6 +135,18 @@ def test_the_time_of_the_whole_run_is_told_and_whether_it_was_measured(tab):
     assert "takes roughly 5\N{NARROW NO-BREAK SPACE}h here, guessed from other models" in facts.text()
 
 
+def test_the_minutes_a_run_may_take_are_asked_for_once_the_machine_is_known(tab, qtbot):
+    assert not tab.time_button.isEnabled() and "is measured while" in tab.time_button.toolTip()
+    tab.set_times({}, Expected(600.0, measured=True))
+    qtbot.mouseClick(tab.time_button, Qt.MouseButton.LeftButton)
+    dialog = tab.findChild(QInputDialog, "setTimeDialog")
+    assert dialog.doubleValue() == 10.0
+    dialog.setDoubleValue(25.0)
+    with qtbot.waitSignal(tab.time_wished) as signal:
+        dialog.accept()
+    assert signal.args == [25.0]
+
+
 def test_the_copied_line_says_exactly_what_differs(tab, qtbot):
     tab.set_command_line_context(Path("my data"), Path("run"))
     tab.form.edit("training.max_steps", 777)

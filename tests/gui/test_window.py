@@ -26,6 +26,8 @@ from pytestqt.qtbot import QtBot
 from atlas_core import config as configuration
 from atlas_core import jobs, presets, runs
 from atlas_core.events import Healed, RolledBack, StepSkipped, TextPiece
+from atlas_core.forecast import Speed
+from atlas_core.hardware import speeds
 from atlas_gui import theme
 from atlas_gui.main_window import MainWindow
 from atlas_gui.session import IDLE, PAUSED, STARTING, TRAINING
@@ -445,6 +447,21 @@ def test_the_machine_fits_a_preset_that_is_too_big(window: MainWindow) -> None:
     assert f"{session.config.training.batch_size} windows are computed at once instead of 65536" in reasons.text()
     window.model_tab.apply_changes({"training.batch_size": 4})
     assert not reasons.text()
+
+
+def test_a_run_is_planned_for_the_minutes_there_are(window: MainWindow) -> None:
+    window.model_tab.set_config(presets.find("NANO").config)
+    reasons = window.findChild(QLabel, "fitReasons")
+    window.model_tab.time_wished.emit(10.0)
+    assert "not known yet" in reasons.text()
+    speeds.remember(window.session._on_this_machine(presets.find("NANO").config), Speed(0.5, 0.4, 0.6))
+    window.model_tab.time_wished.emit(10.0)
+    assert window.session.config.training.max_steps == 1200
+    assert window.session.config.training.warmup_steps == 80
+    assert window.session.config.hardware == presets.find("NANO").config.hardware
+    assert "takes about 1\N{NARROW NO-BREAK SPACE}200 steps here" in reasons.text()
+    window.model_tab.time_wished.emit(0.1)
+    assert "too few to learn from" in reasons.text()
 
 
 def test_without_text_training_waits_and_says_what_is_missing(window: MainWindow) -> None:
