@@ -246,7 +246,7 @@ class _Step:
         of bf16 gradients are taken of wider copies."""
         if self.training.optimizer_type == "muon":
             wide = max(self.M, qkv_size(self.model))
-            return 8 * self.H * wide + (8 if self.device == "cpu" else 4) * min(self.H, wide) ** 2
+            return 8 * self.H * wide + (20 if self.device == "cpu" else 4) * min(self.H, wide) ** 2
         if self.device != "cpu":
             return 0
         unpacked = 20 * min(PIECE, self.largest) if self.training.optimizer_type == "adamw8bit" else 0

@@ -1,4 +1,7 @@
-"""Muon (Jordan et al. 2024) for processors that would have to imitate bf16, in which torch's own multiplies always."""
+"""Muon (Jordan et al. 2024) with products in fp32: for processors that would have to imitate bf16, and for older torch.
+
+`torch.optim.Muon`, which came with torch 2.9, always multiplies in bf16.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan's: they raise small singular values fast, to between 0.7 and 1.2
+STEPS = 5
+SMALLEST_NORM = 1e-7
 
 
-class WideMuon(torch.optim.Muon):
-    """`torch.optim.Muon` with products in fp32. Options and state are torch's, so checkpoints serve both."""
+class WideMuon(Optimizer):
+    """Moves as `torch.optim.Muon` does with steps as long as AdamW's. State is torch's, so checkpoints serve both."""
+
+    def __init__(self, matrices: Sequence[nn.Parameter], *, lr: float, weight_decay: float,
+                 momentum: float = 0.95) -> None:
+        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -29,19 +41,26 @@ class WideMuon(torch.optim.Muon):
             state["momentum_buffer"] = torch.zeros_like(gradient)
         momentum = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
         ahead = gradient.lerp(momentum, group["momentum"])  # Nesterov's
-        way = orthogonal_(ahead, group["ns_coefficients"], group["ns_steps"], group["eps"])
         parameter.mul_(1 - rate * group["weight_decay"])
-        parameter.add_(way, alpha=-rate * 0.2 * math.sqrt(max(parameter.shape)))  # a step as long as AdamW's
+        parameter.add_(orthogonal_(ahead), alpha=-rate * 0.2 * math.sqrt(max(parameter.shape)))
 
 
-def orthogonal_(matrix: Tensor, coefficients: Sequence[float], steps: int, eps: float) -> Tensor:
-    """About U V^T of `matrix` = U S V^T, by Newton and Schulz's iteration with a quintic; `matrix` is used up."""
-    a, b, c = coefficients
-    is_high = matrix.size(0) > matrix.size(1)
-    x = matrix.T if is_high else matrix  # the smaller products are those of the rows
-    x.div_(x.norm().clamp(min=eps))
-    for _ in range(steps):
-        products = x @ x.T
-        polynomial = torch.addmm(products, products, products, beta=b, alpha=c)
-        x = torch.addmm(x, polynomial, x, beta=a)
-    return x.T if is_high else x
+def orthogonal_(matrix: Tensor) -> Tensor:
+    """About U V^T of `matrix` = U S V^T, by Newton and Schulz's iteration with a quintic; `matrix` is used up.
+
+    A step takes X to P X with P = a + b G + c G^2 of G = X X^T, and so G to P G P. Only the small square G is iterated,
+    and X multiplied once by the product of all P: a third less work for a matrix three times as long as wide.
+    """
+    a, b, c = COEFFICIENTS
+    x = matrix.T if matrix.size(0) > matrix.size(1) else matrix
+    x.div_(x.norm().clamp(min=SMALLEST_NORM))
+    gram, whole = x @ x.T, None
+    for step in range(STEPS):
+        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal().add_(a)
+        whole = polynomial if whole is None else polynomial @ whole
+        if step < STEPS - 1:
+            gram = polynomial @ gram @ polynomial
+    assert whole is not None
+    moved = whole @ x
+    return moved.T if x is not matrix else moved

@@ -10,13 +10,13 @@ from torch import nn
 from torch.optim import Optimizer
 
 from atlas_core.config import Training
-from atlas_core.errors import ConfigError
 from atlas_core.hardware import device as hardware
 from atlas_core.training.lowmem import LeanAdamW
+from atlas_core.training.muon import WideMuon
 
 
 def build_optimizers(named: Mapping[str, nn.Parameter], t: Training) -> list[Optimizer]:
-    """What moves the parameters, each one of them moved by one optimizer. Raises `ConfigError` for one not there.
+    """What moves the parameters, each one of them moved by one optimizer.
 
     AdamW (Loshchilov and Hutter 2019); with "muon" the blocks' matrices go to Muon (Jordan et al. 2024) instead,
     whose steps are scaled to the size of AdamW's (Liu et al. 2025), so that one learning rate serves both. Only
@@ -28,9 +28,6 @@ def build_optimizers(named: Mapping[str, nn.Parameter], t: Training) -> list[Opt
     rest = [p for p in named.values() if not any(p is muon for muon in muons)]
     optimizers: list[Optimizer] = [_adamw(rest, t)]
     if muons:
-        if not hasattr(torch.optim, "Muon"):
-            raise ConfigError([f"training.optimizer_type muon needs torch 2.9 or newer, this is {torch.__version__}"],
-                              "Choose adamw, or install a newer torch.")
         optimizers.append(_muon(muons, t))
     return optimizers
 
@@ -48,12 +45,10 @@ def _adamw(parameters: Sequence[nn.Parameter], t: Training) -> Optimizer:
 
 
 def _muon(matrices: Sequence[nn.Parameter], t: Training) -> Optimizer:
-    kind: type[torch.optim.Muon] = torch.optim.Muon
-    if hardware.imitates("bf16", matrices[0].device):
-        from atlas_core.training.muon import WideMuon
-
-        kind = WideMuon
-    return kind(matrices, lr=t.learning_rate, weight_decay=t.weight_decay, adjust_lr_fn="match_rms_adamw")
+    if hasattr(torch.optim, "Muon") and not hardware.imitates("bf16", matrices[0].device):
+        return torch.optim.Muon(matrices, lr=t.learning_rate, weight_decay=t.weight_decay,
+                                adjust_lr_fn="match_rms_adamw")
+    return WideMuon(matrices, lr=t.learning_rate, weight_decay=t.weight_decay)
 
 
 def load_optimizers(optimizers: Sequence[Optimizer], states: Sequence[dict[str, Any]]) -> None:
