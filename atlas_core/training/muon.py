@@ -1,6 +1,6 @@
-"""Muon (Jordan et al. 2024) with products in fp32: for processors that would have to imitate bf16, and for older torch.
+"""Muon (Jordan et al. 2024) with products in fp32: for processors, and for torch before 2.9.
 
-`torch.optim.Muon`, which came with torch 2.9, always multiplies in bf16.
+`torch.optim.Muon` always multiplies in bf16, which many a processor has to imitate.
 """
 
 from __future__ import annotations

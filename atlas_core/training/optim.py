@@ -10,7 +10,6 @@ from torch import nn
 from torch.optim import Optimizer
 
 from atlas_core.config import Training
-from atlas_core.hardware import device as hardware
 from atlas_core.training.lowmem import LeanAdamW
 from atlas_core.training.muon import WideMuon
 
@@ -45,7 +44,7 @@ def _adamw(parameters: Sequence[nn.Parameter], t: Training) -> Optimizer:
 
 
 def _muon(matrices: Sequence[nn.Parameter], t: Training) -> Optimizer:
-    if hasattr(torch.optim, "Muon") and not hardware.imitates("bf16", matrices[0].device):
+    if hasattr(torch.optim, "Muon") and matrices[0].device.type != "cpu":
         return torch.optim.Muon(matrices, lr=t.learning_rate, weight_decay=t.weight_decay,
                                 adjust_lr_fn="match_rms_adamw")
     return WideMuon(matrices, lr=t.learning_rate, weight_decay=t.weight_decay)

@@ -34,7 +34,6 @@ from atlas_core.events import (
     StateChanged,
     StepDone,
 )
-from atlas_core.hardware import device as hardware
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.schedule import learning_rate
 from atlas_core.training import checkpoint, records
@@ -722,14 +721,14 @@ def test_muon_in_fp32_goes_where_torchs_goes(shape: tuple[int, int], monkeypatch
     assert torch.allclose(ours, moved(torchs)[0], atol=1e-4)
 
 
-def test_muon_multiplies_in_fp32_where_bf16_would_be_imitated_or_torch_has_none(
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    named = dict(AtlasLM(tiny.config().model).named_parameters())
-    for imitated, kind in ((True, WideMuon), (False, torch.optim.Muon)):
-        monkeypatch.setattr(hardware, "imitates", lambda *_, answer=imitated: answer)
-        assert type(build_optimizers(named, Training(optimizer_type="muon"))[1]) is kind
+def test_muon_is_ours_on_a_processor_and_torchs_on_a_card_if_it_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = AtlasLM(tiny.config().model)
+    t = Training(optimizer_type="muon")
+    assert type(build_optimizers(dict(model.named_parameters()), t)[1]) is WideMuon
+    elsewhere = dict(model.to("meta").named_parameters())
+    assert type(build_optimizers(elsewhere, t)[1]) is torch.optim.Muon
     monkeypatch.delattr(torch.optim, "Muon")
-    assert type(build_optimizers(named, Training(optimizer_type="muon"))[1]) is WideMuon
+    assert type(build_optimizers(elsewhere, t)[1]) is WideMuon
 
 
 def test_a_checkpoint_of_one_muon_serves_the_other() -> None:
