@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +33,7 @@ from atlas_core.training.weights import WORKING_TYPES
 FILE_NAME = "calibration.json"
 SECONDS = 3.0
 MOST_ROUNDS = 12
+HARDLY_SLOWER = 1.05
 MOST_TOKENS, LONGEST = 4096, 1024  # of the trial; the fastest way for these is the fastest for more
 
 
@@ -53,7 +54,7 @@ def calibrated(config: Config) -> Iterator[Progress | Config]:
     way = ways[0] if len(ways) == 1 else _read().get(_key(config))
     if way not in ways:
         yield Progress(0, len(ways), "ways", f"Calibrating, {SECONDS:.0f} s")
-        way = fastest(config, ways)
+        way = chosen(times(config, ways))
         with contextlib.suppress(AtlasError):  # a home that cannot be written to costs the trial again, never the run
             _remember(_key(config), way)
     yield config.replace({"training.precision": way.precision, "hardware.attention": way.attention})
@@ -70,10 +71,14 @@ def candidates(config: Config, device: torch.device) -> list[Way]:
     return [Way(*way) for way in itertools.product(precisions, kernels)]
 
 
-def fastest(config: Config, ways: Sequence[Way]) -> Way:
-    """The way with the shortest time for one block."""
-    best = times(config, ways)
-    return min(best, key=lambda way: best[way])
+def chosen(best: Mapping[Way, float]) -> Way:
+    """The fastest; but by the kernel, which keeps no weights of attention, if that is hardly slower.
+
+    So memory is not paid for chance: two trials of one way differ by as much.
+    """
+    fastest = min(best, key=lambda way: best[way])
+    lean = fastest._replace(attention="kernel")
+    return lean if best.get(lean, math.inf) <= HARDLY_SLOWER * best[fastest] else fastest
 
 
 def times(config: Config, ways: Sequence[Way]) -> dict[Way, float]:

@@ -14,7 +14,7 @@ from atlas_core.control import Control
 from atlas_core.events import Notice, Progress
 from atlas_core.hardware import device as hardware
 from atlas_core.training import calibration
-from atlas_core.training.calibration import Way, calibrated, candidates
+from atlas_core.training.calibration import Way, calibrated, candidates, chosen
 from tests import tiny
 
 CPU = torch.device("cpu")
@@ -45,6 +45,14 @@ def test_every_way_is_a_candidate_but_what_was_set_by_hand(monkeypatch: pytest.M
     assert candidates(by_hand, CPU) == [Way("bf16", "kernel"), Way("bf16", "blocks")]
     assert candidates(tiny.config(training__precision="fp32", hardware__attention="blocks"), CPU) == [
         Way("fp32", "blocks")]
+
+
+@pytest.mark.parametrize(("kernel", "blocks", "way"),
+                         [(1.04, 1.0, "kernel"), (1.06, 1.0, "blocks"), (1.0, 2.0, "kernel")])
+def test_blocks_must_be_clearly_faster_for_they_keep_more(kernel: float, blocks: float, way: str) -> None:
+    seconds = {Way("fp32", "kernel"): 9.0, Way("bf16", "kernel"): kernel, Way("bf16", "blocks"): blocks}
+    assert chosen(seconds) == Way("bf16", way)
+    assert chosen({Way("fp32", "blocks"): 1.0}) == Way("fp32", "blocks")
 
 
 def test_bf16_is_not_tried_where_it_would_be_imitated(monkeypatch: pytest.MonkeyPatch) -> None:
