@@ -1,6 +1,6 @@
 """The inside of a learner's process: trains on and stops at each validation. Who goes next is said in `quality.py`.
 
-Every learner is planned for its time, as `atlas train --minutes` does it: for as many steps as a few measured ones say.
+Every learner is planned for its time, as by `atlas train --minutes 10`: for as many steps as a few measured ones say.
 """
 
 from __future__ import annotations
