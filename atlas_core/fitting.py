@@ -63,13 +63,8 @@ def fit_to_time(config: Config, speed: Speed, seconds: float, *, train_tokens: i
     that is cut off while its rate is high has learned much less. Raises `ConfigError` for a time too short for
     anything.
     """
-    def with_steps(steps: int) -> Config:
-        t = config.training
-        return config.replace({"training.max_steps": steps,
-                               "training.warmup_steps": round(t.warmup_steps * steps / t.max_steps)})
-
     def total_s(steps: int) -> float:
-        return forecast(with_steps(steps), speed, train_tokens=train_tokens, val_tokens=val_tokens).total_s
+        return forecast(with_steps(config, steps), speed, train_tokens=train_tokens, val_tokens=val_tokens).total_s
 
     low, high = 0, settings.settings()["training.max_steps"].high
     assert isinstance(high, int)
@@ -82,9 +77,16 @@ def fit_to_time(config: Config, speed: Speed, seconds: float, *, train_tokens: i
             f"Give it {duration(total_s(FEWEST_STEPS))} or more, or choose a smaller preset.")
     if low == config.training.max_steps:
         return Fitted(config, ())
-    return Fitted(with_steps(low), (
+    return Fitted(with_steps(config, low), (
         f"In {duration(seconds)} {config.name} takes about {many(low, 'step')} here, so it is planned for as many "
         f"instead of {count(config.training.max_steps)}: its learning rate falls within that time.",))
+
+
+def with_steps(config: Config, steps: int) -> Config:
+    """`config` for so many steps; the warm-up keeps its share of them."""
+    t = config.training
+    return config.replace({"training.max_steps": steps,
+                           "training.warmup_steps": round(t.warmup_steps * steps / t.max_steps)})
 
 
 def _ever_smaller(config: Config) -> Iterator[Config]:

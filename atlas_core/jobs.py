@@ -203,21 +203,19 @@ def estimate(config: Config, *, dataset: Path | None = None, device_bytes: int |
     the dataset, or on meaningless tokens without one. They leave nothing behind but the speed, for the next time.
     """
     from atlas_core.hardware import speeds
-    from atlas_core.hardware.device import choose_device, choose_precision, machine_memory
+    from atlas_core.hardware.device import machine_memory
     from atlas_core.text.dataset import Dataset
 
     data = Dataset.open(dataset) if dataset else None
-    device = choose_device(config.hardware.device)
-    precision = choose_precision(config.training.precision, device)
     available = device_bytes or machine_memory().total_bytes
     asked = config  # what the speed is remembered by
     if data:
         config = config.replace({"model.vocab_size": data.meta.n_vocab})
-    needed = memory.estimate(config, device=device.type, precision=precision)
+    needed = _memory(config, data)
     if measure:
-        yield from _measured(asked, data, needed.total_bytes)
+        yield from _measured(asked, data)
     speed = speeds.known(asked)
-    tokens = _tokens(data)
+    sizes = data.meta.sizes() if data else {}
     total = config.training.max_steps * config.tokens_per_step
     yield Estimate(
         parameters=memory.count_parameters(config.model),
@@ -228,8 +226,8 @@ def estimate(config: Config, *, dataset: Path | None = None, device_bytes: int |
         checkpoint_bytes=memory.checkpoint_bytes(config),
         disk_bytes=memory.disk_bytes(config),
         tokens=total,
-        epochs=total / tokens["train"] if tokens["train"] else None,
-        time=forecast(config, speed, train_tokens=tokens["train"], val_tokens=tokens["val"]) if speed else None,
+        epochs=total / sizes["train_tokens"] if sizes else None,
+        time=forecast(config, speed, **sizes) if speed else None,
     )
     yield Finished()
 
@@ -240,31 +238,31 @@ def within(config: Config, seconds: float, *, dataset: Path | None = None) -> It
     Raises `ConfigError` for a time too short for anything, and `DeviceError` if there is no memory to measure.
     """
     from atlas_core.hardware import speeds
-    from atlas_core.hardware.device import choose_device, choose_precision
     from atlas_core.text.dataset import Dataset
 
     data = Dataset.open(dataset) if dataset else None
-    device = choose_device(config.hardware.device)
-    needed = memory.estimate(config, device=device.type, precision=choose_precision(config.training.precision, device))
-    yield from _measured(config, data, needed.total_bytes)
-    speed, tokens = speeds.known(config), _tokens(data)
+    yield from _measured(config, data)
+    speed = speeds.known(config)
     assert speed is not None  # it was measured just now
-    yield fit_to_time(config, speed, seconds, train_tokens=tokens["train"], val_tokens=tokens["val"])
+    yield fit_to_time(config, speed, seconds, **(data.meta.sizes() if data else {}))
 
 
-def _tokens(data: Dataset | None) -> dict[str, int | None]:
-    """How much text there is to train on and to validate on; None where there is no dataset."""
-    splits = data.meta.splits if data else {}
-    return {name: splits[name].tokens if name in splits else 0 if data else None for name in ("train", "val")}
+def _memory(config: Config, data: Dataset | None) -> memory.Memory:
+    """What training `config` takes on the device it chooses, with the vocabulary of its text."""
+    from atlas_core.hardware.device import choose_device, choose_precision
+
+    device = choose_device(config.hardware.device)
+    settled = config.replace({"model.vocab_size": data.meta.n_vocab}) if data else config
+    return memory.estimate(settled, device=device.type, precision=choose_precision(config.training.precision, device))
 
 
-def _measured(config: Config, data: Dataset | None, needed_bytes: int) -> Iterator[Progress]:
+def _measured(config: Config, data: Dataset | None) -> Iterator[Progress]:
     """Measure the speed of `config` and remember it. Raises `DeviceError` if the memory is not free."""
     from atlas_core.hardware import speeds
     from atlas_core.hardware.device import machine_memory
     from atlas_core.training.measure import measure
 
-    free = machine_memory().available_bytes
+    free, needed_bytes = machine_memory().available_bytes, _memory(config, data).total_bytes
     if needed_bytes > free:
         raise DeviceError(f"Measuring needs {people.size(needed_bytes)} of memory, and {people.size(free)} are free.",
                           "Add --fit, close other programs, or choose a smaller preset.")

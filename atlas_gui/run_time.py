@@ -37,7 +37,7 @@ def expected(config: Config, meta: Meta | None = None) -> Expected | None:
     speed = _speed(config)
     if speed is None:
         return None
-    time = forecast(config, speed, **_tokens(meta))
+    time = forecast(config, speed, **(meta.sizes() if meta else {}))
     return Expected(time.total_s, measured=speeds.known(config) is not None)
 
 
@@ -50,18 +50,11 @@ def within(config: Config, seconds: float, meta: Meta | None = None) -> Fitted:
     if speed is None:
         raise AtlasError("The speed of this machine is not known yet.",
                          "Wait a moment: it is measured while nothing else is at work.")
-    return fit_to_time(config, speed, seconds, **_tokens(meta))
+    return fit_to_time(config, speed, seconds, **(meta.sizes() if meta else {}))
 
 
 def _speed(config: Config) -> Speed | None:
     return speeds.known(config) or speeds.guess(config)
-
-
-def _tokens(meta: Meta | None) -> dict[str, int | None]:
-    """How much text there is, as `forecast` wants to know it."""
-    splits = meta.splits if meta else {}
-    return {f"{name}_tokens": splits[name].tokens if name in splits else 0 if meta else None
-            for name in ("train", "val")}
 
 
 def measured(config: Config, dataset: Path | None, control: Control) -> Iterator[object]:

@@ -40,19 +40,19 @@ def run(args: argparse.Namespace, show: Show) -> None:
     plan = resume.plan(args)
     if args.fit:
         plan = dataclasses.replace(plan, config=arguments.fitted(plan.config, show))
-    if args.minutes:
-        plan = _within(plan, args.minutes, show)
-    train(plan, show)
+    planned = _within(plan, args.minutes, show) if args.minutes else plan
+    if planned is not None:
+        train(planned, show)
 
 
-def _within(plan: resume.Plan, minutes: float, show: Show) -> resume.Plan:
-    """The plan with the steps of so many minutes; unchanged if preparing the text for it was interrupted."""
+def _within(plan: resume.Plan, minutes: float, show: Show) -> resume.Plan | None:
+    """The plan with the steps of so many minutes; None if preparing the text for it was interrupted."""
     if plan.resume is not None:
         raise ConfigError(["--minutes plans a new run, and this one goes on"],
                           "Add --resume never for a new run, or choose its end with --set training.max_steps=N.")
     dataset = plan.dataset or sample_dataset(plan.config, show)
     if dataset is None:
-        return plan
+        return None
     config = arguments.within(plan.config, minutes, dataset, show)
     return dataclasses.replace(plan, config=config, dataset=dataset)
 

@@ -63,6 +63,10 @@ class Meta:
     def tokens(self) -> int:
         return sum(split.tokens for split in self.splits.values())
 
+    def sizes(self) -> dict[str, int]:
+        """How much there is to train on and to validate on, as `forecast` wants to know it."""
+        return {f"{name}_tokens": self.splits[name].tokens if name in self.splits else 0 for name in ("train", "val")}
+
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 

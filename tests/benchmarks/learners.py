@@ -15,6 +15,7 @@ from atlas_core import jobs
 from atlas_core.config import Config
 from atlas_core.control import Control
 from atlas_core.events import EvalDone, StepDone
+from atlas_core.fitting import with_steps
 from atlas_core.forecast import Speed
 from atlas_core.text.dataset import Dataset
 
@@ -44,10 +45,8 @@ def go_on() -> Point | None:
 
 
 def planned(config: Config, seconds: float, step_s: float) -> Config:
-    """`config` for as many steps as take so long; its warm-up keeps its share."""
-    t, steps = config.training, max(2, round(seconds / step_s))
-    return config.replace({"training.max_steps": steps,
-                           "training.warmup_steps": round(t.warmup_steps * steps / t.max_steps)})
+    """`config` for as many steps as take so long."""
+    return with_steps(config, max(2, round(seconds / step_s)))
 
 
 def atlas(config: Config, dataset: Path, run: Path, seconds: float) -> Iterator[Point]:

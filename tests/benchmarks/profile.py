@@ -18,8 +18,8 @@ STEPS = {"NANO": 20, "MICRO": 10}  # of larger networks two tell enough
 FEW_STEPS = 2
 REST = "the rest"
 PARTS = {  # by the names torch gives its operators; what is in none is the rest
-    "products": ("aten::mm", "aten::addmm"),
-    "attention": ("aten::bmm", "aten::baddbmm_", "aten::addmm_", "aten::_softmax_backward_data",
+    "products": ("aten::mm", "aten::addmm", "aten::addmm_"),
+    "attention": ("aten::bmm", "aten::baddbmm_", "aten::_softmax_backward_data",
                   "aten::_scaled_dot_product_flash_attention_for_cpu",
                   "aten::_scaled_dot_product_flash_attention_for_cpu_backward"),
     "softmax": ("aten::_softmax",),  # of attention and of the output layer

@@ -113,6 +113,14 @@ def test_training_for_minutes_takes_the_steps_planned_for_them(
     assert runs.inspect(run).step == planned
 
 
+def test_after_a_sample_text_that_was_interrupted_nothing_is_planned_or_prepared_again(
+        atlas: Atlas, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("atlas_core.cli.train.sample_dataset", lambda *_: asked.append(1))
+    atlas("train", *tiny(), "--out", tmp_path / "run", "--minutes", "1")
+    assert len(asked) == 1 and not (tmp_path / "run").exists()
+
+
 def test_a_run_that_goes_on_is_not_planned_anew_for_minutes(atlas: Atlas, interrupted_run: Path) -> None:
     assert atlas("train", "--resume", interrupted_run, "--minutes", "1") == 1
     assert "--minutes plans a new run, and this one goes on" in atlas.err
