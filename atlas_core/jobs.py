@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from atlas_core.training.checkpoint import Loaded
 
 SAMPLE_NAME = "shakespeare"
-DEMO_STEPS = 1000
+DEMO_SECONDS = 120.0
 RATE_STEPS, LOWEST_RATE, HIGHEST_RATE = 100, 1e-5, 1.0  # of a range test: twenty steps for each power of ten
 
 
@@ -273,17 +273,20 @@ def _measured(config: Config, data: Dataset | None) -> Iterator[Progress]:
             yield item
 
 
-def demo(out: Path, control: Control) -> Iterator[Event]:
-    """The whole chain on the sample text: dataset, model, text, verified GGUF, all below the folder `out`."""
+def demo(out: Path, control: Control, seconds: float = DEMO_SECONDS) -> Iterator[Event]:
+    """The whole chain on the sample text: dataset, model, text, verified GGUF, all below the folder `out`.
+
+    Training takes about `seconds` on any machine. Raises `ConfigError` if those are too few to learn anything.
+    """
     started = time.monotonic()
-    config = presets.find("NANO").config.replace({"training.max_steps": DEMO_STEPS})
+    config = presets.find("NANO").config
     dataset, run, gguf = out / "dataset", out / "run", out / f"{SAMPLE_NAME}.gguf"
     if runs.is_run(run):
         run = paths.fresh_folder(out, "run")
     text, verified = "", False
     chain = (
         lambda: prepare([sample_source()], dataset, config, control),
-        lambda: train(config, dataset, run, control),
+        lambda: _train_for(config, dataset, run, control, seconds),
         lambda: generate(run, ["KING.\n"], config.sampling, control),
         lambda: export(run, gguf, control),
     )
@@ -302,3 +305,15 @@ def demo(out: Path, control: Control) -> Iterator[Event]:
         "run": str(run), "gguf": str(gguf), "verified": verified, "text": text,
         "seconds": time.monotonic() - started,
     })
+
+
+def _train_for(config: Config, dataset: Path, run: Path, control: Control, seconds: float) -> Iterator[Event]:
+    """A training planned for the time there is."""
+    for item in within(config, seconds, dataset=dataset):
+        if isinstance(item, Fitted):
+            config = item.config
+            yield Notice(" ".join(item.reasons) or f"{config.name} takes that long as it is.")
+        else:
+            yield item
+    if not control.stopping:
+        yield from train(config, dataset, run, control)

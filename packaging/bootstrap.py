@@ -28,6 +28,9 @@ OLDEST_PYTHON = (3, 10)
 # The optional parts of pyproject.toml that each goal needs; "dev" contains "run".
 EXTRAS = {"run": "run", "demo": "run", "test": "dev"}
 
+# Tests stay in the order of their files, so that what a file prepares is seldom prepared twice.
+IN_PARALLEL = ("-n", "auto", "--dist", "worksteal")
+
 # What the wheels leave to the system, by the name the loader asks for, with the Debian package that brings it.
 # Newer releases renamed some packages to ...t64; apt-get knows them by the old name too.
 ARITHMETIC_LIBRARIES = {"libgomp.so.1": "libgomp1"}
@@ -272,7 +275,7 @@ def check_commands(rest: Sequence[str]) -> list[list[str]]:
         [str(venv_program("ruff")), "check"],
         [str(venv_program("lint-imports"))],
         [str(venv_program("mypy"))],
-        [str(venv_program("pytest")), *rest],
+        [str(venv_program("pytest")), *IN_PARALLEL, *rest],
     ]
 
 

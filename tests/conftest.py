@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 import atlas_core  # noqa: F401 - before torch: it says how torch's threads are to wait
@@ -20,6 +21,15 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 # The models of the tests are tiny: on a machine with many cores the threads would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+WORKER_BYTES = 3 * 2**30    # of tests: what the largest of them take
+MOST_WORKERS = 8            # beyond that the longest test decides
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes share the tests: one for each core, as far as memory carries them."""
+    return max(1, min(psutil.cpu_count(logical=False) or 1, psutil.virtual_memory().available // WORKER_BYTES,
+                      MOST_WORKERS))
 
 
 @pytest.fixture(scope="session", autouse=True)

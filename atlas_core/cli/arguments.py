@@ -59,10 +59,11 @@ def add_fit(parser: argparse.ArgumentParser) -> None:
                              "and say what was changed; a step learns the same")
 
 
-def add_minutes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--minutes", metavar="N", type=minutes,
+def add_minutes(parser: argparse.ArgumentParser, default: float | None = None) -> None:
+    told = "" if default is None else f" (default: {default:g})"
+    parser.add_argument("--minutes", metavar="N", type=minutes, default=default,
                         help="plan for as many steps as this machine makes in so many minutes, which a few measured "
-                             "ones tell; the learning rate falls within them")
+                             f"ones tell; the learning rate falls within them{told}")
 
 
 def within(config: Config, minutes: float, dataset: Path | None, show: Show) -> Config:
