@@ -174,15 +174,13 @@ class _Step:
         yield forward, self._scratch_of_head
         backward -= self.tokens * self.mask  # each part of a block is let go once the gradient is past it
         yield backward, self._scratch_of_mlp
-        yield backward - self.tokens * (self._mlp + self.H * self.work), self._scratch_of_attention
+        yield backward - self.tokens * self._mlp, self._scratch_of_attention
         yield 0, self._scratch_of_optimizer
 
     @property
     def _block(self) -> int:
         """Kept of one token by one block."""
-        norms = 2 * (self.stream + self.H * self.work)  # what comes in, what goes out
-        statistics = 2 * self.work * (1 if self.model.is_llama else 2)
-        return norms + statistics + self._attention + self._mlp + 2 * self.mask
+        return 2 * self.stream + self._attention + self._mlp + 2 * self.mask  # both norms keep what comes in
 
     @property
     def _attention(self) -> int:

@@ -18,7 +18,7 @@ from atlas_core import config, memory
 from atlas_core.model.attention import attention
 from atlas_core.model.cache import Cache
 from atlas_core.model.embedding import embed
-from atlas_core.model.lean import RMSNorm, linear_of_activation, linear_of_swiglu
+from atlas_core.model.lean import RMSNorm, linear_of_activation, linear_of_swiglu, linears_of_norm
 from atlas_core.model.loss import Buffers, linear_cross_entropy
 
 NORM_EPSILON = 1e-5
@@ -53,7 +53,7 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Causal self-attention with one joined projection for queries, keys and values.
+    """Causal self-attention on the normed stream, with one joined projection for queries, keys and values.
 
     With fewer heads of keys and values, each serves a group of neighbouring queries (Ainslie et al. 2023).
     """
@@ -66,9 +66,11 @@ class Attention(nn.Module):
         self.weight_dropout = c.attention_dropout
         self.way = "auto"  # of computing it: see `attention.py`
 
-    def forward(self, x: Tensor, rotation: Tensor | None, mask: Tensor | None, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, norm: nn.Module, rotation: Tensor | None, mask: Tensor | None,
+                cache: Cache | None) -> Tensor:
         B, T, H = x.shape
-        qkv = self.qkv(x).view(B, T, -1, self.head_size).transpose(1, 2)  # (B, heads + 2 kv_heads, T, D)
+        (qkv,) = linears_of_norm(x, norm, self.qkv)
+        qkv = qkv.view(B, T, -1, self.head_size).transpose(1, 2)  # (B, heads + 2 kv_heads, T, D)
         qk, v = qkv.split([self.heads + self.kv_heads, self.kv_heads], dim=1)
         if rotation is not None:
             qk = rotate(qk, rotation)
@@ -82,7 +84,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Widen, bend, narrow."""
+    """Norm, widen, bend, narrow."""
 
     def __init__(self, c: config.Model) -> None:
         super().__init__()
@@ -91,12 +93,13 @@ class MLP(nn.Module):
         self.up = nn.Linear(c.hidden_size, inner)
         self.down = nn.Linear(inner, c.hidden_size)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return linear_of_activation(self.up(x), self.down.weight, self.down.bias, self.activation)
+    def forward(self, x: Tensor, norm: nn.Module) -> Tensor:
+        (wide,) = linears_of_norm(x, norm, self.up)
+        return linear_of_activation(wide, self.down.weight, self.down.bias, self.activation)
 
 
 class GatedMLP(nn.Module):
-    """Widen twice, let one half open and close the other, narrow: SwiGLU (Shazeer 2020)."""
+    """Norm, widen twice, let one half open and close the other, narrow: SwiGLU (Shazeer 2020)."""
 
     def __init__(self, c: config.Model) -> None:
         super().__init__()
@@ -105,8 +108,9 @@ class GatedMLP(nn.Module):
         self.up = nn.Linear(c.hidden_size, inner, bias=False)
         self.down = nn.Linear(inner, c.hidden_size, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return linear_of_swiglu(self.gate(x), self.up(x), self.down.weight)
+    def forward(self, x: Tensor, norm: nn.Module) -> Tensor:
+        gate, up = linears_of_norm(x, norm, self.gate, self.up)
+        return linear_of_swiglu(gate, up, self.down.weight)
 
 
 class Block(nn.Module):
@@ -122,8 +126,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, rotation: Tensor | None = None, mask: Tensor | None = None,
                 cache: Cache | None = None) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x), rotation, mask, cache))
-        return x + self.dropout(self.mlp(self.mlp_norm(x)))
+        x = x + self.dropout(self.attention(x, self.attention_norm, rotation, mask, cache))
+        return x + self.dropout(self.mlp(x, self.mlp_norm))
 
 
 class AtlasLM(nn.Module):

@@ -1,8 +1,8 @@
-"""Norm, and the second half of an MLP, keeping nothing but their inputs for the backward pass.
+"""Norms and non-linearities with the products behind them, keeping nothing but their inputs for the backward pass.
 
-PyTorch keeps every elementary step's result. What lies between the non-linearity and the product after it is as wide
-as an MLP's inner layer and costs little to compute once more. The formulas are those of `torch.nn.functional`'s
-`rms_norm`, `gelu`, `silu`, `relu` and `linear`, against which the tests hold them.
+PyTorch keeps every elementary step's result. What a norm or a non-linearity hands to the product behind it is as wide
+as the stream or as an MLP's inner layer, and costs little to compute once more. The formulas are those of
+`torch.nn.functional`'s `rms_norm`, `gelu`, `silu`, `relu` and `linear`, against which the tests hold them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,35 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu":  # cards have a kernel for it
-            return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
-        y: Tensor = _RMSNorm.apply(x, self.weight, self.eps)
-        return y
+        return rms_norm(x, self.weight, eps=self.eps)
+
+
+def rms_norm(x: Tensor, weight: Tensor, *, eps: float) -> Tensor:
+    """x / sqrt(mean(x^2) + eps) * weight: x (..., H), weight (H,) -> (..., H)."""
+    if x.device.type != "cpu":  # cards have a kernel for it
+        return F.rms_norm(x, weight.shape, weight, eps)
+    y: Tensor = _RMSNorm.apply(x, weight, eps)
+    return y
+
+
+def linears_of_norm(x: Tensor, norm: nn.Module, *linears: nn.Linear) -> tuple[Tensor, ...]:
+    """linear(norm(x)) for each of `linears`: x (..., H) -> one (..., out) for each."""
+    if torch.compiler.is_compiling():  # the compiler decides itself what to keep
+        normed = norm(x)
+        return tuple(linear(normed) for linear in linears)
+    weights = _in_autocast_type(*(linear.weight for linear in linears))
+    biases = [None if linear.bias is None else linear.bias.to(weights[0].dtype) for linear in linears]
+    with torch.autocast(x.device.type, enabled=False):
+        ys: tuple[Tensor, ...] = _LinearsOfNorm.apply(norm, len(linears), x, *weights, *biases, *norm.parameters())
+    return ys
+
+
+def _normed(norm: nn.Module, x: Tensor, *parameters: Tensor) -> Tensor:
+    """norm(x) with these for its parameters."""
+    if isinstance(norm, nn.LayerNorm):
+        return F.layer_norm(x, norm.normalized_shape, parameters[0], parameters[1], norm.eps)
+    assert isinstance(norm, RMSNorm)
+    return rms_norm(x, *parameters, eps=norm.eps)
 
 
 class Activation(NamedTuple):
@@ -88,6 +113,35 @@ class _RMSNorm(torch.autograd.Function):
         along = (d_scaled @ weight)[..., None] / -x.shape[-1]  # the part of the gradient that only changes the length
         d_x = torch.addcmul(grads[0] * weight, normed, along).mul_(scale)
         return d_x, d_scaled.flatten(0, -2).sum(0), None
+
+
+class _LinearsOfNorm(torch.autograd.Function):
+    """Of the norm itself nothing is taken but its kind: its parameters come after the weights and biases."""
+
+    @staticmethod
+    def forward(ctx: Any, norm: nn.Module, count: int, x: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
+        weights, biases, own = parameters[:count], parameters[count:2 * count], parameters[2 * count:]
+        ctx.norm, ctx.count, ctx.has_bias = norm, count, [bias is not None for bias in biases]
+        ctx.save_for_backward(x, *weights, *own)
+        normed = _normed(norm, x, *own).to(weights[0].dtype)
+        return tuple(F.linear(normed, weight, bias) for weight, bias in zip(weights, biases, strict=True))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, *parameters = ctx.saved_tensors
+        weights, own = parameters[:ctx.count], parameters[ctx.count:]
+        with torch.enable_grad():
+            inputs = [tensor.detach().requires_grad_() for tensor in (x, *own)]
+            y = _normed(ctx.norm, *inputs)
+        normed = y.detach().to(weights[0].dtype)
+        d_weights = [_weight_gradient(d, normed) for d in grads]
+        d_biases = [d.flatten(0, -2).sum(0) if has_bias else None
+                    for d, has_bias in zip(grads, ctx.has_bias, strict=True)]
+        d_normed = grads[0].flatten(0, -2) @ weights[0]
+        for d, weight in zip(grads[1:], weights[1:], strict=True):
+            d_normed.addmm_(d.flatten(0, -2), weight)
+        d_x, *d_own = torch.autograd.grad(y, inputs, d_normed.view_as(y).to(y.dtype))
+        return None, None, d_x, *d_weights, *d_biases, *d_own
 
 
 class _LinearOfActivation(torch.autograd.Function):

@@ -25,6 +25,7 @@ from tests.benchmarks import (
     contestants,
     flops,
     forecast,
+    formats,
     learners,
     measure,
     memory_grid,
@@ -59,7 +60,9 @@ def test_products_with_weights_are_those_torch_counts(family: str) -> None:
     config = plain(model__family=family, model__hidden_size=128, model__max_seq_len=8, model__vocab_size=1000)
     model = AtlasLM(config.model)
     tokens = torch.zeros(config.training.batch_size, 8, dtype=torch.long)
-    with FlopCounterMode(display=False) as counter:
+    # Torch's counter does not know this one: sum + (n, m) @ (m, k), in place.
+    in_place = {torch.ops.aten.addmm_: lambda _, a, b, **__: 2 * a[0] * a[1] * b[1]}
+    with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
         model(tokens).sum().backward()
     # Over so short a context attention is a hundredth, of which torch counts all, some or nothing, as kernels go.
     assert flops.training_flops(config) == pytest.approx(counter.get_total_flops(), rel=0.03)
@@ -127,7 +130,8 @@ def test_the_grid_has_sixty_cases_and_every_choice() -> None:
     cases = memory_grid.grid()
     assert len({memory_grid.describe(case) for case in cases}) >= 60
     for key, choices in memory_grid.CHOICES.items():
-        assert {case.get(key) for case in cases} >= set(choices), key
+        if key != "training.master_weights" or "bf16" in formats.multiplied():  # for they are kept in fp32
+            assert {case.get(key) for case in cases} >= set(choices), key
 
 
 def test_a_case_compares_like_with_like(dataset: Path) -> None:

@@ -1,4 +1,4 @@
-"""The lean norm and halves of MLPs against PyTorch's own, finite differences, and their promise to keep little."""
+"""The lean norms and halves of MLPs against PyTorch's own, finite differences, and their promise to keep little."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from atlas_core.model.lean import ACTIVATIONS, RMSNorm, linear_of_activation, linear_of_swiglu
+from atlas_core.model.lean import ACTIVATIONS, RMSNorm, linear_of_activation, linear_of_swiglu, linears_of_norm
 
 EPSILON = 1e-5
 
@@ -20,11 +20,39 @@ def numbers(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 1) -> T
     return noise.requires_grad_()
 
 
+def given(module: nn.Module, **parameters: Tensor) -> nn.Module:
+    """`module` with these very tensors in the place of its parameters."""
+    for name, tensor in parameters.items():
+        module._parameters[name] = tensor  # type: ignore[assignment]
+    return module
+
+
+def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    made = nn.Linear(1, 1, bias=bias is not None)
+    return given(made, weight=weight) if bias is None else given(made, weight=weight, bias=bias)  # type: ignore[return-value]
+
+
 def lean_norm(x: Tensor, weight: Tensor) -> Tensor:
-    norm = RMSNorm(len(weight), eps=EPSILON)
-    del norm.weight
-    norm.weight = weight
-    return norm(x)
+    return given(RMSNorm(len(weight), eps=EPSILON), weight=weight)(x)
+
+
+def lean_norm_and_two_linears(x: Tensor, weight: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    norm = given(RMSNorm(len(weight), eps=EPSILON), weight=weight)
+    return torch.cat(linears_of_norm(x, norm, linear(one), linear(other)), -1)
+
+
+def plain_norm_and_two_linears(x: Tensor, weight: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    normed = plain_norm(x, weight)
+    return torch.cat([F.linear(normed, one), F.linear(normed, other)], -1)
+
+
+def lean_layer_norm_and_linear(x: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    norm = given(nn.LayerNorm(len(scale), eps=EPSILON), weight=scale, bias=shift)
+    return torch.cat(linears_of_norm(x, norm, linear(weight, bias)))
+
+
+def plain_layer_norm_and_linear(x: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.linear(F.layer_norm(x, scale.shape, scale, shift, EPSILON), weight, bias)
 
 
 def plain_norm(x: Tensor, weight: Tensor) -> Tensor:
@@ -42,6 +70,10 @@ def plain_linear(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Te
 PLAIN = {"gelu": partial(F.gelu, approximate="tanh"), "silu": F.silu, "relu": F.relu}
 PAIRS = [
     pytest.param(lean_norm, plain_norm, ((3, 5, 8), (8,)), id="norm"),
+    pytest.param(lean_norm_and_two_linears, plain_norm_and_two_linears, ((3, 5, 8), (8,), (4, 8), (6, 8)),
+                 id="norm and linears"),
+    pytest.param(lean_layer_norm_and_linear, plain_layer_norm_and_linear, ((3, 5, 8), (8,), (8,), (4, 8), (4,)),
+                 id="classic norm and linear"),
     pytest.param(linear_of_swiglu, plain_swiglu, ((3, 5, 8), (3, 5, 8), (4, 8)), id="swiglu"),
     *(pytest.param(partial(linear_of_activation, activation=name), partial(plain_linear, activation=name),
                    ((3, 5, 8), (4, 8), (4,)), id=name) for name in ACTIVATIONS),
