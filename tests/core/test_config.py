@@ -151,3 +151,11 @@ def test_a_file_that_unfolds_beyond_reason_gets_a_short_sentence(content: str, t
 def test_a_name_must_be_a_text() -> None:
     with pytest.raises(ConfigError, match="'name' must be a text"):
         Config.from_dict({"name": {"a": "b"}})
+
+
+def test_a_setting_may_stand_beside_its_whole_section() -> None:
+    assert Config().replace({"training.max_steps": 7000, "training": None}).training.max_steps == 7000
+    both = Config().replace({"training.max_steps": 7000, "training": {"seed": 3}}).training
+    assert (both.max_steps, both.seed) == (7000, 3)
+    with pytest.raises(ConfigError, match="must be a group of settings"):
+        Config().replace({"training.max_steps": 7, "training": 5})

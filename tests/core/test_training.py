@@ -38,7 +38,7 @@ from atlas_core.model.gpt import AtlasLM
 from atlas_core.schedule import learning_rate
 from atlas_core.training import checkpoint, records
 from atlas_core.training.muon import WideMuon
-from atlas_core.training.optim import build_optimizers, load_optimizers
+from atlas_core.training.optim import build_optimizers, load_optimizers, set_learning_rate
 from tests import tiny
 
 
@@ -249,8 +249,9 @@ def test_resume_heeds_a_new_weight_decay(dataset: Path, tmp_path: Path) -> None:
     train(dataset, tmp_path / "run", tiny.config(training__max_steps=4))
     train(dataset, tmp_path / "run", tiny.config(training__weight_decay=0.5, training__beta2=0.9),
           resume=runs.resolve(tmp_path / "run"))
-    decayed, spared = checkpoint.load(runs.resolve(tmp_path / "run"))["optimizers"][0]["param_groups"]
-    assert (decayed["weight_decay"], spared["weight_decay"], decayed["betas"]) == (0.5, 0.0, (0.9, 0.9))
+    *decayed, spared = checkpoint.load(runs.resolve(tmp_path / "run"))["optimizers"][0]["param_groups"]
+    assert all((group["weight_decay"], group["betas"]) == (0.5, (0.9, 0.9)) for group in decayed)
+    assert spared["weight_decay"] == 0.0
 
 
 def test_a_second_trainer_on_the_same_run_is_refused(dataset: Path, tmp_path: Path) -> None:
@@ -670,10 +671,38 @@ def test_a_constant_rate_stays_and_no_warm_up_starts_at_the_peak() -> None:
 def test_only_matrices_decay() -> None:
     model = AtlasLM(tiny.config().model)
     (adamw,) = build_optimizers(dict(model.named_parameters()), Training())
-    decayed, spared = adamw.param_groups
-    assert decayed["weight_decay"] == 0.01 and spared["weight_decay"] == 0.0
-    assert all(p.dim() >= 2 for p in decayed["params"]) and all(p.dim() < 2 for p in spared["params"])
-    assert sum(p.numel() for g in (decayed, spared) for p in g["params"]) == model.count_parameters()
+    *decayed, spared = adamw.param_groups
+    assert all(group["weight_decay"] == 0.01 for group in decayed) and spared["weight_decay"] == 0.0
+    assert all(p.dim() >= 2 for group in decayed for p in group["params"])
+    assert all(p.dim() < 2 for p in spared["params"])
+    assert sum(p.numel() for group in adamw.param_groups for p in group["params"]) == model.count_parameters()
+
+
+@pytest.mark.parametrize("optimizer_type", ["adamw", "muon"])
+@pytest.mark.parametrize("tie", [True, False])
+def test_embeddings_and_the_output_layer_have_their_own_rate(tie: bool, optimizer_type: str) -> None:
+    named = dict(AtlasLM(tiny.config(model__tie_weights=tie).model).named_parameters())
+    optimizers = build_optimizers(named, Training(embedding_rate=3.0, optimizer_type=optimizer_type))
+    set_learning_rate(optimizers, 0.1)
+    names = {id(p): name for name, p in named.items()}
+    rates = {names[id(p)]: group["lr"] for o in optimizers for group in o.param_groups for p in group["params"]}
+    faster = {name for name, rate in rates.items() if rate == pytest.approx(0.3)}
+    assert faster == {"tokens.weight", "positions.weight"} | (set() if tie else {"head.weight"})
+    assert all(rate == 0.1 for name, rate in rates.items() if name not in faster) and len(rates) == len(named)
+
+
+def test_moments_are_of_the_parameters_however_those_are_grouped() -> None:
+    named = dict(AtlasLM(tiny.config(model__tie_weights=False).model).named_parameters())
+    (new,) = build_optimizers(named, Training())
+    matrices, rest = ([p for p in named.values() if (p.dim() >= 2) == wanted] for wanted in (True, False))
+    old = torch.optim.AdamW([{"params": matrices}, {"params": rest}])  # as checkpoints had them once
+    for number, p in enumerate(named.values()):
+        p.grad = torch.full_like(p, number + 1)
+    old.step()
+    load_optimizers([new], [old.state_dict()])
+    assert all(torch.equal(new.state[p]["exp_avg"], old.state[p]["exp_avg"]) for p in named.values())
+    with pytest.raises(ValueError, match="other parameters"):
+        load_optimizers([new], [torch.optim.AdamW(matrices).state_dict()])
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns of itself
