@@ -7,7 +7,8 @@ as the stream or as an MLP's inner layer, and costs little to compute once more.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -24,15 +25,52 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return rms_norm(x, self.weight, eps=self.eps)
+        if x.device.type != "cpu":  # cards have a kernel for it
+            return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        y: Tensor = _RMSNorm.apply(x, self.weight, self.eps)
+        return y
 
 
-def rms_norm(x: Tensor, weight: Tensor, *, eps: float) -> Tensor:
-    """x / sqrt(mean(x^2) + eps) * weight: x (..., H), weight (H,) -> (..., H)."""
-    if x.device.type != "cpu":  # cards have a kernel for it
-        return F.rms_norm(x, weight.shape, weight, eps)
-    y: Tensor = _RMSNorm.apply(x, weight, eps)
-    return y
+class Norm(NamedTuple):
+    """A norm over the last dimension."""
+
+    forward: Callable[..., tuple[Tensor, ...]]   # (x, eps, *parameters) -> what comes out, each vector's statistics
+    backward: Callable[..., tuple[Tensor, ...]]  # (its gradient, x, statistics, *parameters) -> those of x, parameters
+
+
+def _rms_norm(x: Tensor, eps: float, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums run in fp32 at least, the rest in the type of `x`."""
+    exact = torch.promote_types(x.dtype, torch.float32)
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=exact)
+    scale = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_().to(x.dtype)  # (..., 1)
+    return (x * scale).mul_(weight), scale
+
+
+def _rms_norm_backward(d_y: Tensor, x: Tensor, statistics: Sequence[Tensor], weight: Tensor) -> tuple[Tensor, Tensor]:
+    (scale,) = statistics
+    normed = x * scale
+    d_scaled = d_y * normed
+    along = (d_scaled @ weight)[..., None] / -x.shape[-1]  # the part of the gradient that only changes the length
+    d_x = torch.addcmul(d_y * weight, normed, along).mul_(scale)
+    return d_x, d_scaled.flatten(0, -2).sum(0)
+
+
+def _layer_norm(x: Tensor, eps: float, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.native_layer_norm(x, weight.shape, weight, bias, eps)
+
+
+def _layer_norm_backward(d_y: Tensor, x: Tensor, statistics: Sequence[Tensor], weight: Tensor,
+                         bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    all_three = [True, True, True]
+    gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_layer_norm_backward(
+        d_y, x, weight.shape, *statistics, weight, bias, all_three)
+    return gradients
+
+
+NORMS: dict[type[nn.Module], Norm] = {
+    RMSNorm: Norm(_rms_norm, _rms_norm_backward),
+    nn.LayerNorm: Norm(_layer_norm, _layer_norm_backward),
+}
 
 
 def linears_of_norm(x: Tensor, norm: nn.Module, *linears: nn.Linear) -> tuple[Tensor, ...]:
@@ -42,17 +80,10 @@ def linears_of_norm(x: Tensor, norm: nn.Module, *linears: nn.Linear) -> tuple[Te
         return tuple(linear(normed) for linear in linears)
     weights = _in_autocast_type(*(linear.weight for linear in linears))
     biases = [None if linear.bias is None else linear.bias.to(weights[0].dtype) for linear in linears]
-    with torch.autocast(x.device.type, enabled=False):
-        ys: tuple[Tensor, ...] = _LinearsOfNorm.apply(norm, len(linears), x, *weights, *biases, *norm.parameters())
+    with _without_autocast(x):
+        ys: tuple[Tensor, ...] = _LinearsOfNorm.apply(NORMS[type(norm)], norm.eps, x, len(linears), *weights, *biases,
+                                                      *norm.parameters())
     return ys
-
-
-def _normed(norm: nn.Module, x: Tensor, *parameters: Tensor) -> Tensor:
-    """norm(x) with these for its parameters."""
-    if isinstance(norm, nn.LayerNorm):
-        return F.layer_norm(x, norm.normalized_shape, parameters[0], parameters[1], norm.eps)
-    assert isinstance(norm, RMSNorm)
-    return rms_norm(x, *parameters, eps=norm.eps)
 
 
 class Activation(NamedTuple):
@@ -73,7 +104,7 @@ ACTIVATIONS = {
 def linear_of_activation(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
     """activation(x) @ weight.T + bias: x (..., M), weight (H, M), bias (H,) -> (..., H)."""
     x, weight, bias = _in_autocast_type(x, weight, bias)
-    with torch.autocast(x.device.type, enabled=False):
+    with _without_autocast(x):
         y: Tensor = _LinearOfActivation.apply(x, weight, bias, activation)
     return y
 
@@ -81,9 +112,15 @@ def linear_of_activation(x: Tensor, weight: Tensor, bias: Tensor, activation: st
 def linear_of_swiglu(gate: Tensor, up: Tensor, weight: Tensor) -> Tensor:
     """(silu(gate) * up) @ weight.T (Shazeer 2020): gate and up (..., M), weight (H, M) -> (..., H)."""
     gate, up, weight = _in_autocast_type(gate, up, weight)
-    with torch.autocast(gate.device.type, enabled=False):
+    with _without_autocast(gate):
         y: Tensor = _LinearOfSwiGLU.apply(gate, up, weight)
     return y
+
+
+def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """Entering torch's own context takes as long as a small norm, so only where there is something to leave."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def _in_autocast_type(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -95,53 +132,41 @@ def _in_autocast_type(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 class _RMSNorm(torch.autograd.Function):
-    """Sums run in fp32 at least, the rest in the type of `x`."""
-
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        exact = torch.promote_types(x.dtype, torch.float32)
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=exact)
-        scale = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_().to(x.dtype)  # (..., 1)
+        y, scale = _rms_norm(x, eps, weight)
         ctx.save_for_backward(x, weight, scale)
-        return (x * scale).mul_(weight)
+        return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight, scale = ctx.saved_tensors
-        normed = x * scale
-        d_scaled = grads[0] * normed
-        along = (d_scaled @ weight)[..., None] / -x.shape[-1]  # the part of the gradient that only changes the length
-        d_x = torch.addcmul(grads[0] * weight, normed, along).mul_(scale)
-        return d_x, d_scaled.flatten(0, -2).sum(0), None
+        return *_rms_norm_backward(grads[0], x, (scale,), weight), None
 
 
 class _LinearsOfNorm(torch.autograd.Function):
-    """Of the norm itself nothing is taken but its kind: its parameters come after the weights and biases."""
-
     @staticmethod
-    def forward(ctx: Any, norm: nn.Module, count: int, x: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, norm: Norm, eps: float, x: Tensor, count: int, *parameters: Tensor) -> tuple[Tensor, ...]:
         weights, biases, own = parameters[:count], parameters[count:2 * count], parameters[2 * count:]
-        ctx.norm, ctx.count, ctx.has_bias = norm, count, [bias is not None for bias in biases]
+        ctx.norm, ctx.eps, ctx.count, ctx.has_bias = norm, eps, count, [bias is not None for bias in biases]
         ctx.save_for_backward(x, *weights, *own)
-        normed = _normed(norm, x, *own).to(weights[0].dtype)
+        normed = norm.forward(x, eps, *own)[0].to(weights[0].dtype)
         return tuple(F.linear(normed, weight, bias) for weight, bias in zip(weights, biases, strict=True))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, *parameters = ctx.saved_tensors
         weights, own = parameters[:ctx.count], parameters[ctx.count:]
-        with torch.enable_grad():
-            inputs = [tensor.detach().requires_grad_() for tensor in (x, *own)]
-            y = _normed(ctx.norm, *inputs)
-        normed = y.detach().to(weights[0].dtype)
+        y, *statistics = ctx.norm.forward(x, ctx.eps, *own)
+        normed = y.to(weights[0].dtype)
         d_weights = [_weight_gradient(d, normed) for d in grads]
         d_biases = [d.flatten(0, -2).sum(0) if has_bias else None
                     for d, has_bias in zip(grads, ctx.has_bias, strict=True)]
         d_normed = grads[0].flatten(0, -2) @ weights[0]
         for d, weight in zip(grads[1:], weights[1:], strict=True):
             d_normed.addmm_(d.flatten(0, -2), weight)
-        d_x, *d_own = torch.autograd.grad(y, inputs, d_normed.view_as(y).to(y.dtype))
-        return None, None, d_x, *d_weights, *d_biases, *d_own
+        d_x, *d_own = ctx.norm.backward(d_normed.view_as(y).to(y.dtype), x, statistics, *own)
+        return None, None, d_x, None, *d_weights, *d_biases, *d_own
 
 
 class _LinearOfActivation(torch.autograd.Function):
