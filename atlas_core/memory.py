@@ -215,14 +215,16 @@ class _Step:
 
     @property
     def _scratch_of_mlp(self) -> int:
-        """The gradients of the stream, of one matrix, and of what goes into the non-linearity; its result once more.
+        """The gradients of the stream and of what goes into the non-linearity; its result once more.
 
-        Two of those last ones are there at once, of SwiGLU three.
+        Two of those last ones are there at once, of SwiGLU three. A matrix has a gradient beside the sum of all where
+        that is wider.
         """
         inner = self.M * self.work
-        matrix = self.H * self.M * (6 if self.precision == "fp16" else self.work) + self._kernel(self.H)
+        matrix = self.H * self.M * {"fp32": 0, "bf16": 2 if self.masters else 0, "fp16": 6}[self.precision]
         dropped = self.H * self.work if self.mask else 0  # the gradient before it went through the mask
-        return self.tokens * (self.stream + (3 if self.model.is_llama else 2) * inner + dropped) + matrix
+        token = self.stream + (3 if self.model.is_llama else 2) * inner + dropped
+        return self.tokens * token + matrix + self._kernel(self.H)
 
     def _kernel(self, width: int) -> int:
         """What the processor's product takes for itself on each thread: less for few tokens or a narrow result."""

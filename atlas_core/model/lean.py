@@ -149,6 +149,7 @@ class _LinearsOfNorm(torch.autograd.Function):
     def forward(ctx: Any, norm: Norm, eps: float, x: Tensor, count: int, *parameters: Tensor) -> tuple[Tensor, ...]:
         weights, biases, own = parameters[:count], parameters[count:2 * count], parameters[2 * count:]
         ctx.norm, ctx.eps, ctx.count, ctx.has_bias = norm, eps, count, [bias is not None for bias in biases]
+        ctx.sums = [_own_sum(weight) for weight in weights]
         ctx.save_for_backward(x, *weights, *own)
         normed = norm.forward(x, eps, *own)[0].to(weights[0].dtype)
         return tuple(F.linear(normed, weight, bias) for weight, bias in zip(weights, biases, strict=True))
@@ -159,7 +160,7 @@ class _LinearsOfNorm(torch.autograd.Function):
         weights, own = parameters[:ctx.count], parameters[ctx.count:]
         y, *statistics = ctx.norm.forward(x, ctx.eps, *own)
         normed = y.to(weights[0].dtype)
-        d_weights = [_weight_gradient(d, normed) for d in grads]
+        d_weights = [_weight_gradient(d, normed, total) for d, total in zip(grads, ctx.sums, strict=True)]
         d_biases = [d.flatten(0, -2).sum(0) if has_bias else None
                     for d, has_bias in zip(grads, ctx.has_bias, strict=True)]
         d_normed = grads[0].flatten(0, -2) @ weights[0]
@@ -173,7 +174,7 @@ class _LinearOfActivation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.activation = activation
+        ctx.activation, ctx.sum = activation, _own_sum(weight)
         return F.linear(ACTIVATIONS[activation].forward(x), weight, bias)
 
     @staticmethod
@@ -181,7 +182,7 @@ class _LinearOfActivation(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         activation = ACTIVATIONS[ctx.activation]
         d_x = activation.backward(grads[0] @ weight, x)
-        d_weight = _weight_gradient(grads[0], activation.forward(x))
+        d_weight = _weight_gradient(grads[0], activation.forward(x), ctx.sum)
         return d_x, d_weight, grads[0].flatten(0, -2).sum(0), None
 
 
@@ -189,18 +190,29 @@ class _LinearOfSwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(gate, up, weight)
+        ctx.sum = _own_sum(weight)
         return F.linear(F.silu(gate).mul_(up), weight)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         gate, up, weight = ctx.saved_tensors
         opened = F.silu(gate)
-        d_weight = _weight_gradient(grads[0], opened * up)
+        d_weight = _weight_gradient(grads[0], opened * up, ctx.sum)
         d_inner = grads[0] @ weight
         d_up = opened.mul_(d_inner)
         return torch.ops.aten.silu_backward(d_inner.mul_(up), gate), d_up, d_weight
 
 
-def _weight_gradient(d_y: Tensor, x: Tensor) -> Tensor:
-    """Of y = x @ weight.T, over all tokens: (..., H) and (..., M) -> (H, M)."""
-    return d_y.flatten(0, -2).T @ x.flatten(0, -2)
+def _own_sum(weight: Tensor) -> Tensor | None:
+    """Where gradients of `weight` are summed (see `training/weights.py`), if a product of its type can add to it."""
+    total: Tensor | None = getattr(weight, "main_grad", None)
+    return total if total is not None and total.dtype == weight.dtype else None
+
+
+def _weight_gradient(d_y: Tensor, x: Tensor, total: Tensor | None) -> Tensor | None:
+    """Of y = x @ weight.T, over all tokens: (..., H) and (..., M) -> (H, M), added to `total` if there is one."""
+    d_y, x = d_y.flatten(0, -2), x.flatten(0, -2)
+    if total is None:
+        return d_y.T @ x
+    total.addmm_(d_y.T, x)
+    return None
