@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from atlas_core import agenda
 from atlas_core.config import Config
 
+DRIFT = 0.15      # a processor that others use too is so much faster or slower in another minute, or less: measured
 THROTTLED = 1.05  # a second half slower than this many times the first: the machine is getting hot, or busy
 
 
@@ -52,7 +53,8 @@ def forecast(config: Config, speed: Speed, *, train_tokens: int | None = None,
     """The run as `agenda.tally` counts it, on a dataset of so many tokens.
 
     None stands for a text that is not known: ends of epochs are left out then, and validations are full ones.
-    The range goes from "every step quick, only one validation the best" to "every step slow".
+    The range goes from "every step quick, only one validation the best" to "every step slow", and at least by `DRIFT`
+    to both sides.
     """
     steps, context = config.training.max_steps, config.model.max_seq_len
     windows = None if train_tokens is None else max(1, train_tokens // (config.data.stride or context))
@@ -65,13 +67,13 @@ def forecast(config: Config, speed: Speed, *, train_tokens: int | None = None,
     samples_s = counted.samples * config.sampling.max_new_tokens * speed.sample_token_s
     checkpoints_s = (counted.step_saves + counted.epoch_saves + counted.best_saves) * speed.save_s
     total_s = training_s + validation_s + samples_s + checkpoints_s
-    spared_s = max(0, counted.best_saves - 1) * speed.save_s
+    quick_s = total_s - steps * (speed.step_s - speed.quick_step_s) - max(0, counted.best_saves - 1) * speed.save_s
+    slow_s = total_s + steps * (speed.slow_step_s - speed.step_s)
     return Forecast(
         step_s=speed.step_s, tokens_per_s=config.tokens_per_step / speed.step_s,
         training_s=training_s, validation_s=validation_s, checkpoints_s=checkpoints_s, samples_s=samples_s,
         total_s=total_s,
-        low_s=total_s - steps * (speed.step_s - speed.quick_step_s) - spared_s,
-        high_s=total_s + steps * (speed.slow_step_s - speed.step_s),
+        low_s=min(quick_s, (1 - DRIFT) * total_s), high_s=max(slow_s, (1 + DRIFT) * total_s),
         slowdown=speed.slowdown,
         energy_wh=None if speed.power_w is None else speed.power_w * total_s / 3600,
     )

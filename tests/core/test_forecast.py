@@ -21,6 +21,11 @@ def test_the_parts_add_up_and_lie_within_the_range() -> None:
     assert all(getattr(time, f.name) > 0 for f in fields(time) if f.name.endswith("_s"))
 
 
+def test_the_range_allows_for_a_machine_that_changes_even_if_no_step_of_the_measured_did() -> None:
+    time = forecast(tiny.config(), Speed(2.0, 2.0, 2.0), train_tokens=10_000, val_tokens=500)
+    assert (time.low_s, time.high_s) == (pytest.approx(0.85 * time.total_s), pytest.approx(1.15 * time.total_s))
+
+
 def test_a_small_validation_text_takes_fewer_batches() -> None:
     config = tiny.config(evaluation__eval_batches=100)
     full, small = (forecast(config, SPEED, train_tokens=10_000, val_tokens=tokens) for tokens in (10**6, 16 * 4 * 3))
