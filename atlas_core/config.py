@@ -148,8 +148,6 @@ class Training:
                                    "Without, they are bf16 alone, rounded at random after each step.", advanced=True)
     weight_decay: float = setting(0.01, "Pull of the matrices towards zero; norms and biases are spared.",
                                   low=0.0, high=10.0, advanced=True)
-    embedding_rate: float = setting(1.0, "Learning rate of the embeddings and of the output layer, as a multiple of "
-                                    "the others'.", low=0.01, high=100.0, advanced=True)
     beta1: float = setting(0.9, "Memory of the gradient, of AdamW and of Muon.", low=0.0, high=0.9999, advanced=True)
     beta2: float = setting(0.95, "AdamW: memory of the squared gradient.", low=0.0, high=0.99999, advanced=True)
     max_grad_norm: float = setting(1.0, "Longer gradients are shortened to this; 0 turns it off.",

@@ -1,6 +1,6 @@
-"""Muon (Jordan et al. 2024) with products in fp32: for processors, and for torch before 2.9.
+"""Muon (Jordan et al. 2024) with products in fp32: for processors without bf16 units, and for torch before 2.9.
 
-`torch.optim.Muon` always multiplies in bf16, which many a processor has to imitate.
+`torch.optim.Muon` always multiplies in bf16, which those have to imitate.
 """
 
 from __future__ import annotations

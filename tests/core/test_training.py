@@ -36,9 +36,9 @@ from atlas_core.events import (
 )
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.schedule import learning_rate
-from atlas_core.training import checkpoint, records
+from atlas_core.training import checkpoint, optim, records
 from atlas_core.training.muon import WideMuon
-from atlas_core.training.optim import build_optimizers, load_optimizers, set_learning_rate
+from atlas_core.training.optim import build_optimizers, load_optimizers
 from tests import tiny
 
 
@@ -249,9 +249,8 @@ def test_resume_heeds_a_new_weight_decay(dataset: Path, tmp_path: Path) -> None:
     train(dataset, tmp_path / "run", tiny.config(training__max_steps=4))
     train(dataset, tmp_path / "run", tiny.config(training__weight_decay=0.5, training__beta2=0.9),
           resume=runs.resolve(tmp_path / "run"))
-    *decayed, spared = checkpoint.load(runs.resolve(tmp_path / "run"))["optimizers"][0]["param_groups"]
-    assert all((group["weight_decay"], group["betas"]) == (0.5, (0.9, 0.9)) for group in decayed)
-    assert spared["weight_decay"] == 0.0
+    decayed, spared = checkpoint.load(runs.resolve(tmp_path / "run"))["optimizers"][0]["param_groups"]
+    assert (decayed["weight_decay"], spared["weight_decay"], decayed["betas"]) == (0.5, 0.0, (0.9, 0.9))
 
 
 def test_a_second_trainer_on_the_same_run_is_refused(dataset: Path, tmp_path: Path) -> None:
@@ -671,38 +670,10 @@ def test_a_constant_rate_stays_and_no_warm_up_starts_at_the_peak() -> None:
 def test_only_matrices_decay() -> None:
     model = AtlasLM(tiny.config().model)
     (adamw,) = build_optimizers(dict(model.named_parameters()), Training())
-    *decayed, spared = adamw.param_groups
-    assert all(group["weight_decay"] == 0.01 for group in decayed) and spared["weight_decay"] == 0.0
-    assert all(p.dim() >= 2 for group in decayed for p in group["params"])
-    assert all(p.dim() < 2 for p in spared["params"])
-    assert sum(p.numel() for group in adamw.param_groups for p in group["params"]) == model.count_parameters()
-
-
-@pytest.mark.parametrize("optimizer_type", ["adamw", "muon"])
-@pytest.mark.parametrize("tie", [True, False])
-def test_embeddings_and_the_output_layer_have_their_own_rate(tie: bool, optimizer_type: str) -> None:
-    named = dict(AtlasLM(tiny.config(model__tie_weights=tie).model).named_parameters())
-    optimizers = build_optimizers(named, Training(embedding_rate=3.0, optimizer_type=optimizer_type))
-    set_learning_rate(optimizers, 0.1)
-    names = {id(p): name for name, p in named.items()}
-    rates = {names[id(p)]: group["lr"] for o in optimizers for group in o.param_groups for p in group["params"]}
-    faster = {name for name, rate in rates.items() if rate == pytest.approx(0.3)}
-    assert faster == {"tokens.weight", "positions.weight"} | (set() if tie else {"head.weight"})
-    assert all(rate == 0.1 for name, rate in rates.items() if name not in faster) and len(rates) == len(named)
-
-
-def test_moments_are_of_the_parameters_however_those_are_grouped() -> None:
-    named = dict(AtlasLM(tiny.config(model__tie_weights=False).model).named_parameters())
-    (new,) = build_optimizers(named, Training())
-    matrices, rest = ([p for p in named.values() if (p.dim() >= 2) == wanted] for wanted in (True, False))
-    old = torch.optim.AdamW([{"params": matrices}, {"params": rest}])  # as checkpoints had them once
-    for number, p in enumerate(named.values()):
-        p.grad = torch.full_like(p, number + 1)
-    old.step()
-    load_optimizers([new], [old.state_dict()])
-    assert all(torch.equal(new.state[p]["exp_avg"], old.state[p]["exp_avg"]) for p in named.values())
-    with pytest.raises(ValueError, match="other parameters"):
-        load_optimizers([new], [torch.optim.AdamW(matrices).state_dict()])
+    decayed, spared = adamw.param_groups
+    assert decayed["weight_decay"] == 0.01 and spared["weight_decay"] == 0.0
+    assert all(p.dim() >= 2 for p in decayed["params"]) and all(p.dim() < 2 for p in spared["params"])
+    assert sum(p.numel() for g in (decayed, spared) for p in g["params"]) == model.count_parameters()
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns of itself
@@ -750,14 +721,26 @@ def test_muon_in_fp32_goes_where_torchs_goes(shape: tuple[int, int], monkeypatch
     assert torch.allclose(ours, moved(torchs)[0], atol=1e-4)
 
 
-def test_muon_is_ours_on_a_processor_and_torchs_on_a_card_if_it_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bf16_units", [True, False])
+def test_muon_is_torchs_where_bf16_is_multiplied_and_torch_has_one(
+    bf16_units: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optim, "imitates", lambda _, device: device.type == "cpu" and not bf16_units)
     model = AtlasLM(tiny.config().model)
     t = Training(optimizer_type="muon")
-    assert type(build_optimizers(dict(model.named_parameters()), t)[1]) is WideMuon
+    theirs = torch.optim.Muon
+    assert type(build_optimizers(dict(model.named_parameters()), t)[1]) is (theirs if bf16_units else WideMuon)
     elsewhere = dict(model.to("meta").named_parameters())
-    assert type(build_optimizers(elsewhere, t)[1]) is torch.optim.Muon
+    assert type(build_optimizers(elsewhere, t)[1]) is theirs
     monkeypatch.delattr(torch.optim, "Muon")
     assert type(build_optimizers(elsewhere, t)[1]) is WideMuon
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_both_muons_remember_the_gradient_as_long_as_is_set(device: str) -> None:
+    named = dict(AtlasLM(tiny.config().model).to(device).named_parameters())
+    _, muon = build_optimizers(named, Training(optimizer_type="muon", beta1=0.8))
+    assert [group["momentum"] for group in muon.param_groups] == [0.8]
 
 
 def test_a_checkpoint_of_one_muon_serves_the_other() -> None:
