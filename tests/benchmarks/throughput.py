@@ -17,12 +17,12 @@ CONTESTANTS = ("atlas", "transformers", "transformers_best")
 
 # What makes the work the same for all.
 EQUAL: dict[str, Any] = {"model.family": "gpt2", "model.num_kv_heads": 0, "model.dropout": 0.0,
-                         "training.optimizer_type": "adamw", "training.gradient_checkpointing": False}
-# The shapes are the presets'. MICRO learns most from small steps; here it computes as much at once as NANO.
-# TINY's batch is what one pass computes; SMALL's 24 x 1 024 would take minutes.
+                         "model.tie_weights": True, "training.optimizer_type": "adamw",
+                         "training.gradient_checkpointing": False}
+# The shapes are the presets'. TINY's batch is what one pass computes; SMALL's 24 x 1 024 would take minutes.
 CHANGES: dict[str, dict[str, Any]] = {
     "NANO": {},
-    "MICRO": {"training.batch_size": 4},
+    "MICRO": {},
     "TINY": {"training.gradient_accumulation_steps": 1},
     "SMALL": {"training.gradient_accumulation_steps": 1, "training.batch_size": 2, "model.max_seq_len": 512},
 }
