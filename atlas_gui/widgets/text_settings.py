@@ -12,7 +12,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from atlas_core import format
-from atlas_core.config import Config, settings
+from atlas_core.config import Config, Model, settings
 from atlas_core.errors import TokenizerError
 from atlas_core.text.tokenizer import bpe_size
 from atlas_gui import theme
@@ -78,7 +78,7 @@ class TextSettings(QWidget):
         if self.tokenizer_combo.findData(name) < 0:
             self.tokenizer_combo.addItem(tokenizer_label(name), name)
         self.tokenizer_combo.setCurrentIndex(self.tokenizer_combo.findData(name))
-        self._hint.setText(_cost(name, config.model.hidden_size))
+        self._hint.setText(_cost(name, config.model))
         for key, switch in self.switches.items():
             switch.setChecked(config.get(key))
 
@@ -113,13 +113,13 @@ def text_settings(config: Config) -> dict[str, Any]:
     return {key: config.get(key) for key in settings() if key.startswith(("data.", "tokenizer."))}
 
 
-def _cost(name: str, width: int) -> str:
-    """What a vocabulary costs a model of this width, beside GPT-2's."""
+def _cost(name: str, model: Model) -> str:
+    """What a vocabulary costs a model of this shape, beside GPT-2's."""
     size, largest = vocabulary_size(name), vocabulary_size("gpt2")
     if size is None or largest is None:
         return "The vocabulary comes with that dataset."
-    own = format.short_count(size * width)
-    saved = largest - size
+    token = model.hidden_size * (1 if model.tie_weights else 2)  # parameters
+    own, saved = format.short_count(size * token), largest - size
     if saved <= 0:
         return f"The model spends {own} parameters on it; one of 4{format.SPACE}096 would leave more for learning."
-    return f"The model spends {own} parameters on it, {format.short_count(saved * width)} fewer than on GPT-2's."
+    return f"The model spends {own} parameters on it, {format.short_count(saved * token)} fewer than on GPT-2's."

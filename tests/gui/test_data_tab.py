@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QLabel
 from atlas_core.config import Config
 from atlas_core.control import Control
 from atlas_core.events import Prepared, Progress
+from atlas_core.format import SPACE
 from atlas_core.text.dataset import Dataset
 from atlas_core.text.prepare import prepare
 from atlas_core.text.sources import list_sources
@@ -54,6 +55,14 @@ def show(tab: DataTab, dataset: Dataset) -> None:
     ids = dataset.tokens("train")[:200]
     tab.show_dataset(dataset.meta.to_dict(), [dataset.tokenizer.token_text(int(i)) for i in ids],
                      np.diff(dataset.offsets("train")))
+
+
+@pytest.mark.parametrize(("tied", "spent"), [(True, "1.0 M"), (False, "2.1 M")])
+def test_a_vocabulary_costs_a_matrix_to_read_and_one_to_predict_unless_they_are_one(tab, tied, spent):
+    tab.set_config(CONFIG.replace({"tokenizer.name": "bpe:4096", "model.hidden_size": 256, "model.num_heads": 4,
+                                   "model.tie_weights": tied}))
+    (hint,) = [label.text() for label in tab.findChildren(QLabel) if "parameters on it" in label.text()]
+    assert hint.startswith(f"The model spends {spent.replace(' ', SPACE)} parameters")
 
 
 def test_without_text_the_tab_says_what_to_do_and_offers_no_preparing(tab):
