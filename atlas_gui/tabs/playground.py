@@ -71,6 +71,8 @@ class PlaygroundTab(QWidget):
         self.source_combo.clear()
         for label, key in sources:
             self.source_combo.addItem(label, key)
+        offered = self.source_combo.view()  # may be wider than the column: a step's number must not be left out
+        offered.setMinimumWidth(offered.sizeHintForColumn(0) + 2 * theme.spacing)
         self.source_combo.setCurrentIndex(max(0, self.source_combo.findData(wanted)))
         if not sources:
             self.source_combo.setPlaceholderText("no model yet")

@@ -159,6 +159,12 @@ def test_new_checkpoints_in_the_list_leave_the_choice_alone(tab: PlaygroundTab) 
     assert tab.source() == "/run/atlas_best.pt"
 
 
+def test_the_list_of_models_is_as_wide_as_their_names(tab: PlaygroundTab) -> None:
+    tab.set_sources([("saved · step 1 250 · a run with quite a long name, as people give them", "/run/a.pt")], None)
+    offered = tab.source_combo.view()
+    assert offered.minimumWidth() > offered.sizeHintForColumn(0) > tab.source_combo.width()
+
+
 def test_choosing_a_source_is_told_and_offering_sources_is_not(tab: PlaygroundTab, qtbot: QtBot) -> None:
     told: list[str] = []
     tab.source_changed.connect(told.append)
