@@ -232,8 +232,10 @@ def estimate(config: Config, *, dataset: Path | None = None, device_bytes: int |
     yield Finished()
 
 
-def within(config: Config, seconds: float, *, dataset: Path | None = None) -> Iterator[Progress | Fitted]:
+def within(config: Config, seconds: float, *, dataset: Path | None = None) -> Iterator[Progress | Notice | Fitted]:
     """Measure the speed of `config`; the last item has as many steps as this machine makes in `seconds`.
+
+    How many those are is told before it.
 
     Raises `ConfigError` for a time too short for anything, and `DeviceError` if there is no memory to measure.
     """
@@ -244,7 +246,9 @@ def within(config: Config, seconds: float, *, dataset: Path | None = None) -> It
     yield from _measured(config, data)
     speed = speeds.known(config)
     assert speed is not None  # it was measured just now
-    yield fit_to_time(config, speed, seconds, **(data.meta.sizes() if data else {}))
+    fitted = fit_to_time(config, speed, seconds, **(data.meta.sizes() if data else {}))
+    yield Notice(" ".join(fitted.reasons) or f"{config.name} takes that long as it is.")
+    yield fitted
 
 
 def _memory(config: Config, data: Dataset | None) -> memory.Memory:
@@ -312,7 +316,6 @@ def _train_for(config: Config, dataset: Path, run: Path, control: Control, secon
     for item in within(config, seconds, dataset=dataset):
         if isinstance(item, Fitted):
             config = item.config
-            yield Notice(" ".join(item.reasons) or f"{config.name} takes that long as it is.")
         else:
             yield item
     if not control.stopping:

@@ -26,6 +26,7 @@ WORKER_BYTES = 3 * 2**30    # of tests: what the largest of them take
 MOST_WORKERS = 8            # beyond that the longest test decides
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """How many processes share the tests: one for each core, as far as memory carries them."""
     return max(1, min(psutil.cpu_count(logical=False) or 1, psutil.virtual_memory().available // WORKER_BYTES,

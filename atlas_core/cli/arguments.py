@@ -72,7 +72,6 @@ def within(config: Config, minutes: float, dataset: Path | None, show: Show) -> 
         if not isinstance(item, Fitted):
             show(item)
     assert isinstance(item, Fitted)
-    show(Notice(" ".join(item.reasons) or f"{config.name} takes that long as it is."))
     return item.config
 
 

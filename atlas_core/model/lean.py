@@ -75,7 +75,7 @@ NORMS: dict[type[nn.Module], Norm] = {
 
 def linears_of_norm(x: Tensor, norm: nn.Module, *linears: nn.Linear) -> tuple[Tensor, ...]:
     """linear(norm(x)) for each of `linears`: x (..., H) -> one (..., out) for each."""
-    if torch.compiler.is_compiling():  # the compiler decides itself what to keep
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():  # a compiler decides itself what to keep
         normed = norm(x)
         return tuple(linear(normed) for linear in linears)
     weights = _in_autocast_type(*(linear.weight for linear in linears))

@@ -22,12 +22,14 @@ def model_and_batch(**changes: object) -> tuple[AtlasLM, Tensor, Tensor]:
     return AtlasLM(config.Model(**{**vars(SHAPE), **changes})), tokens[:, :-1], tokens[:, 1:]
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
-def test_gradients_are_those_of_autograd_alone(family: str, tied: bool) -> None:
+def test_gradients_are_those_of_autograd_alone(family: str, tied: bool, checkpointing: bool) -> None:
     model, tokens, targets = model_and_batch(family=family, tie_weights=tied)
     plain = copy.deepcopy(model)
     plain.tie()
+    model.gradient_checkpointing = checkpointing
     plain.loss(tokens, targets).backward()
     weights = Weights(model, "fp32")
     for _ in range(2):

@@ -153,7 +153,8 @@ def test_installation_is_editable_and_constrained() -> None:
 def test_tests_come_last_and_take_the_arguments() -> None:
     names = [Path(command[0]).stem for command in bootstrap.check_commands(["tests/core", "-k", "x"])]
     assert names == ["ruff", "lint-imports", "mypy", "pytest"]
-    assert bootstrap.check_commands(["tests/core", "-k", "x"])[-1][-3:] == ["tests/core", "-k", "x"]
+    assert bootstrap.check_commands(["tests/core", "-k", "x"])[-1][1:] == [
+        "-n", "auto", "--dist", "worksteal", "tests/core", "-k", "x"]
 
 
 def test_first_check_that_fails_ends_the_checks_with_its_status(capfd: pytest.CaptureFixture[str]) -> None:
