@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from atlas_core.config import Config, Model
 
 GIB = 2**30
-RUNTIME_BYTES = {"cpu": 340 * 2**20, "cuda": 700 * 2**20, "mps": 500 * 2**20}  # measured for the processor alone
-BETWEEN_TENSORS = 1 / 16  # of memory is lost between blocks of the C library's allocator, about: measured
+RUNTIME_BYTES = {"cpu": 256 * 2**20, "cuda": 700 * 2**20, "mps": 500 * 2**20}  # measured for the processor alone
+BETWEEN_TENSORS = 1 / 8  # of memory is lost between blocks of the C library's allocator, about: measured
 LOGITS_BYTES = 2**27  # of the output layer's results, as many as exist at once
-EIGHT_BIT_BYTES = 60 * 2**20  # of bitsandbytes, beside what training has loaded anyway: measured
+COMPILER_BYTES = 80 * 2**20  # of torch's compiler, which checkpointing and bitsandbytes load too: measured
+EIGHT_BIT_BYTES = 60 * 2**20  # of bitsandbytes beside that: measured
 KERNEL_BYTES = {"fp32": 670_000, "bf16": 1_390_000}  # oneDNN's own of one product, at most: measured, one processor
 KERNEL_TOKEN_BYTES = {"fp32": 1060, "bf16": 680}     # and for each token, until then
 PIECE = 2**20  # numbers that `training/lowmem.py` widens at once
@@ -90,8 +91,11 @@ def estimate(config: Config, *, device: str = "cpu", precision: str = "fp32") ->
     }
     runtime = RUNTIME_BYTES[device]
     if device == "cpu":
+        t = config.training
         runtime += int(sum(items.values()) * BETWEEN_TENSORS)
-        runtime += EIGHT_BIT_BYTES if config.training.optimizer_type == "adamw8bit" else 0
+        eight_bits = t.optimizer_type == "adamw8bit"
+        runtime += EIGHT_BIT_BYTES if eight_bits else 0
+        runtime += COMPILER_BYTES if eight_bits or t.gradient_checkpointing or config.hardware.compile else 0
     return Memory({**items, "runtime": runtime})
 
 

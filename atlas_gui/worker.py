@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from PySide6.QtCore import QObject, Qt, QThread, Signal, Slot
 
 from atlas_core.errors import AtlasError
+from atlas_core.hardware.device import let_go
 
 STACK_BYTES = 16 * 2**20  # macOS gives a second thread 512 kB, too little for torch
 NICENESS = 10  # the window stays fluent while every core computes, and nothing is lost when it is idle
@@ -73,6 +74,7 @@ class Worker(QObject):
             self.failed.emit(f"{type(error).__name__}: {error}", "", traceback.format_exc())
         finally:
             self._job = _nothing  # lets go of what the job held, before anybody hears that it ended
+            let_go()
             self._over = True
             self._thread.quit()
 

@@ -5,7 +5,6 @@ Torch is imported inside the functions that need it; `machine_memory` needs none
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from atlas_core import memory
 from atlas_core.config import Config
 from atlas_core.errors import DeviceError
 from atlas_core.fitting import Fitted, fit
-from atlas_core.hardware import ram
+from atlas_core.hardware import heap, ram
 from atlas_core.hardware.processor import processor_name, usable_cores
 from atlas_core.hardware.telemetry import best_telemetry, short_card_name
 from atlas_core.hardware.torch_build import torch_build
@@ -145,14 +144,20 @@ def finish(device_type: str) -> None:
         torch.mps.synchronize()
 
 
-def let_go(device: torch.device) -> None:
-    """Give memory that nothing uses any more back to `device`."""
-    import torch
+def keep_memory(device: torch.device, owner: object) -> None:
+    """Let memory that is freed stay with the process while `owner` lives; on a card it does so by itself."""
+    if device.type == "cpu":
+        heap.keep(owner)
 
-    gc.collect()
-    if device.type == "cuda":
+
+def let_go() -> None:
+    """Give memory that nothing uses any more back to the system and to every device that was used."""
+    heap.give_back()
+    if (torch := sys.modules.get("torch")) is None:  # then no device was
+        return
+    if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    elif device.type == "mps":
+    elif torch.backends.mps.is_available():
         torch.mps.empty_cache()
 
 

@@ -52,7 +52,8 @@ class Saver:
     training goes on, and the older checkpoints are as they were.
     """
 
-    def __init__(self, run: Path, config: Config, *, safe: Progress, lay_out: Callable[[], None]) -> None:
+    def __init__(self, run: Path, config: Config, *, safe: Progress,
+                 lay_out: Callable[[Config], None]) -> None:
         """`lay_out` makes the run's folder anew, in case somebody deletes it. `safe` is where the run stands."""
         self.run, self.config, self.lay_out = run, config, lay_out
         self.is_safe(safe)
@@ -132,7 +133,7 @@ class Saver:
         gone: list[CheckpointInfo] = []
         try:
             if not runs.is_run(self.run):  # deleted or moved meanwhile: what is saved must be a run that can go on
-                self.lay_out()
+                self.lay_out(self.config)
                 self.laid_out()
             size = self._write_with_room(path, kind, moment, gone)
         except (AtlasError, OSError) as error:

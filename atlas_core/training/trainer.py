@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import gc
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -81,6 +82,7 @@ class Trainer:
         self.precision = hardware.choose_precision(t.precision, self.device)
         self.threads = hardware.use_threads(config.hardware.threads)
         hardware.use_fast_products(self.device)
+        hardware.keep_memory(self.device, self)
         self.made_on = continuity.MadeOn(hardware.name(self.device), self.threads if self.device.type == "cpu" else 0,
                                          str(torch.__version__), __version__)
         self.train_windows = Windows(dataset.tokens("train"), context=context, stride=config.data.stride, seed=t.seed,
@@ -109,7 +111,7 @@ class Trainer:
         self.agenda = Agenda(config, step=self.progress.step, seconds=self.progress.seconds)
         self.epochs_apart = epochs_apart(config, self.train_windows.count)
         self.saver = Saver(run, config, safe=self.progress,
-                           lay_out=lambda: lay_out(run, self.config, dataset, resume=True))
+                           lay_out=lambda config: lay_out(run, config, dataset, resume=True))
 
     # ---- the loop -------------------------------------------------------------------------------
 
@@ -383,11 +385,12 @@ class Trainer:
         """Of all that a step or a text which ran out of memory has left behind."""
         self.weights.zero_gradients()
         self.model.loss_buffers.let_go()
-        hardware.let_go(self.device)
+        gc.collect()
+        hardware.let_go()
 
     def _heal(self, smaller: Config) -> Healed:
         told = healing.told(self.config, smaller, self.progress.step)
-        self.config = self.agenda.config = smaller
+        self.config = self.agenda.config = self.saver.config = smaller
         self.model.gradient_checkpointing = smaller.training.gradient_checkpointing
         if runs.is_run(self.run):
             with contextlib.suppress(AtlasError):  # a full disk: the checkpoints say it too

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 import itertools
 import json
 import math
 import os
+import subprocess
+import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +41,7 @@ from atlas_core.events import (
 )
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.schedule import learning_rate
-from atlas_core.training import checkpoint, optim, records
+from atlas_core.training import checkpoint, optim, records, trainer
 from atlas_core.training.muon import WideMuon
 from atlas_core.training.optim import build_optimizers, load_optimizers
 from tests import tiny
@@ -729,11 +734,51 @@ def test_muon_is_torchs_where_bf16_is_multiplied_and_torch_has_one(
     model = AtlasLM(tiny.config().model)
     t = Training(optimizer_type="muon")
     theirs = torch.optim.Muon
-    assert type(build_optimizers(dict(model.named_parameters()), t)[1]) is (theirs if bf16_units else WideMuon)
+    assert isinstance(build_optimizers(dict(model.named_parameters()), t)[1], theirs if bf16_units else WideMuon)
     elsewhere = dict(model.to("meta").named_parameters())
-    assert type(build_optimizers(elsewhere, t)[1]) is theirs
+    assert isinstance(build_optimizers(elsewhere, t)[1], theirs)
     monkeypatch.delattr(torch.optim, "Muon")
-    assert type(build_optimizers(elsewhere, t)[1]) is WideMuon
+    assert isinstance(build_optimizers(elsewhere, t)[1], WideMuon)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_training_and_saving_load_no_compiler(optimizer: str, precision: str, dataset: Path, tmp_path: Path) -> None:
+    """It would take the first step two seconds and the process 84 MB."""
+    program = f"""
+import sys
+from pathlib import Path
+from atlas_core import jobs
+from atlas_core.control import Control
+from tests import tiny
+
+config = tiny.config(training__optimizer_type={optimizer!r}, training__precision={precision!r})
+*_, last = jobs.train(config, Path(sys.argv[1]), Path(sys.argv[2]), Control())
+print(last.reason, "torch._dynamo" in sys.modules)
+"""
+    ran = subprocess.run([sys.executable, "-c", program, dataset, tmp_path / "run"], capture_output=True, text=True,
+                         check=True)
+    assert ran.stdout.split() == ["done", "False"]
+
+
+def test_a_sessions_memory_is_free_when_it_has_ended(dataset: Path, tmp_path: Path,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once: Python's collector of cycles may not come by for hours."""
+    models: list[weakref.ref[AtlasLM]] = []
+
+    class Watched(AtlasLM):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            models.append(weakref.ref(self))
+
+    monkeypatch.setattr(trainer, "AtlasLM", Watched)
+    gc.disable()
+    try:
+        train(dataset, tmp_path / "run")
+        train(dataset, tmp_path / "run", tiny.config(training__max_steps=15), resume=runs.resolve(tmp_path / "run"))
+    finally:
+        gc.enable()
+    assert [model() for model in models] == [None, None]
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])

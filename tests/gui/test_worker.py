@@ -15,6 +15,7 @@ from pytestqt.qtbot import QtBot
 
 from atlas_core.control import Control
 from atlas_core.errors import DataError
+from atlas_gui import worker as worker_module
 from atlas_gui.crew import Crew
 from atlas_gui.worker import NICENESS, Worker
 
@@ -97,7 +98,9 @@ def test_our_own_mistake_crosses_with_its_traceback(qtbot: QtBot) -> None:
     assert "in job" in details
 
 
-def test_a_failed_jobs_memory_is_free_when_its_end_is_heard(qtbot: QtBot) -> None:
+def test_a_failed_jobs_memory_is_free_and_given_back_when_its_end_is_heard(
+    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Weights:
         """Stands for what a model holds."""
 
@@ -109,9 +112,14 @@ def test_a_failed_jobs_memory_is_free_when_its_end_is_heard(qtbot: QtBot) -> Non
         yield 1
         raise RuntimeError(f"lost {type(weights).__name__}")
 
-    run(qtbot, Worker(job))
-    gc.collect()
-    assert alive[0]() is None
+    alive_when_let_go: list[object] = []
+    monkeypatch.setattr(worker_module, "let_go", lambda: alive_when_let_go.append(alive[0]()))
+    gc.disable()
+    try:
+        run(qtbot, Worker(job))
+    finally:
+        gc.enable()
+    assert alive_when_let_go == [None]
 
 
 def test_a_flag_stops_the_job_and_its_thread(qtbot: QtBot) -> None:
