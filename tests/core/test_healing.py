@@ -162,7 +162,7 @@ def test_an_optimizer_that_fails_half_way_leaves_no_half_step_behind(
         raise torch.OutOfMemoryError(CUDA)
 
     with monkeypatch.context() as patch, pytest.raises(AtlasError, match="not enough"):
-        patch.setattr(WideMuon, "step", fail)
+        patch.setattr(WideMuon, "_move", fail)
         train(dataset, tmp_path / "run", config, resume=tmp_path / "run")
     newest = runs.newest(tmp_path / "run")
     assert newest is not None and (newest.kind, newest.step) == ("best", 5)
