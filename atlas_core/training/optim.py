@@ -12,7 +12,6 @@ from torch import nn
 from torch.optim import Optimizer
 
 from atlas_core.config import Training
-from atlas_core.hardware.device import imitates
 from atlas_core.training.lowmem import LeanAdamW
 from atlas_core.training.muon import WideMuon
 
@@ -61,7 +60,7 @@ def _adamw(parameters: Sequence[nn.Parameter], t: Training) -> Optimizer:
 
 
 def _muon(matrices: Sequence[nn.Parameter], t: Training) -> Optimizer:
-    if hasattr(torch.optim, "Muon") and not imitates("bf16", matrices[0].device):  # which torch's multiplies in
+    if hasattr(torch.optim, "Muon") and matrices[0].device.type != "cpu":
         return without_compiler(torch.optim.Muon)(matrices, lr=t.learning_rate, weight_decay=t.weight_decay,
                                                   momentum=t.beta1, adjust_lr_fn="match_rms_adamw")
     return without_compiler(WideMuon)(matrices, lr=t.learning_rate, weight_decay=t.weight_decay, momentum=t.beta1)

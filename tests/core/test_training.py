@@ -41,7 +41,7 @@ from atlas_core.events import (
 )
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.schedule import learning_rate
-from atlas_core.training import checkpoint, optim, records, trainer
+from atlas_core.training import checkpoint, muon, records, trainer
 from atlas_core.training.muon import WideMuon
 from atlas_core.training.optim import build_optimizers, load_optimizers
 from tests import tiny
@@ -706,7 +706,7 @@ def test_muon_moves_the_matrices_of_the_blocks_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("shape", [(24, 64), (64, 24), (32, 32)])
 def test_muon_in_fp32_goes_where_torchs_goes(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nearly, for torch rounds to bf16; kept from that, it goes the very same way."""
+    """Nearly, for torch has other polynomials and rounds to bf16; with the same ones and in fp32 the very same way."""
     chance = torch.Generator().manual_seed(3)
     started, gradients = torch.randn(shape, generator=chance), torch.randn(5, *shape, generator=chance)
 
@@ -720,21 +720,29 @@ def test_muon_in_fp32_goes_where_torchs_goes(shape: tuple[int, int], monkeypatch
 
     torchs = functools.partial(torch.optim.Muon, adjust_lr_fn="match_rms_adamw")
     (ours, our_state), (theirs, their_state) = moved(WideMuon), moved(torchs)
-    assert (ours - theirs).norm() < 0.02 * (theirs - started).norm()
+    assert (ours - theirs).norm() < 0.3 * (theirs - started).norm()
     assert torch.equal(our_state, their_state)
+    monkeypatch.setattr(muon, "POLYNOMIALS", ((3.4445, -4.7750, 2.0315),) * 5)
     monkeypatch.setattr(Tensor, "bfloat16", lambda tensor: tensor.clone())
-    assert torch.allclose(ours, moved(torchs)[0], atol=1e-4)
+    assert torch.allclose(moved(WideMuon)[0], moved(torchs)[0], atol=1e-4)
 
 
-@pytest.mark.parametrize("bf16_units", [True, False])
-def test_muon_is_torchs_where_bf16_is_multiplied_and_torch_has_one(
-    bf16_units: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(optim, "imitates", lambda _, device: device.type == "cpu" and not bf16_units)
+@pytest.mark.parametrize("shape", [(24, 64), (64, 24), (32, 32), (1, 8)])
+def test_muon_brings_every_singular_value_near_to_1_and_turns_nothing(shape: tuple[int, int]) -> None:
+    chance = torch.Generator().manual_seed(3)
+    u, _, vt = torch.linalg.svd(torch.randn(shape, generator=chance, dtype=torch.float64), full_matrices=False)
+    values = torch.logspace(0, -1.4, min(shape), dtype=torch.float64)  # the smallest is above 0.01 of their length
+    matrix = (u * values @ vt).float()
+    brought = u.T @ muon.orthogonal_(matrix.clone()).double() @ vt.T
+    assert ((brought.diagonal() > 0.7) & (brought.diagonal() < 1.3)).all()
+    assert torch.allclose(brought, torch.diag(brought.diagonal()), atol=1e-3)
+
+
+def test_muon_is_torchs_on_a_card_if_torch_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
     model = AtlasLM(tiny.config().model)
     t = Training(optimizer_type="muon")
     theirs = torch.optim.Muon
-    assert isinstance(build_optimizers(dict(model.named_parameters()), t)[1], theirs if bf16_units else WideMuon)
+    assert isinstance(build_optimizers(dict(model.named_parameters()), t)[1], WideMuon)
     elsewhere = dict(model.to("meta").named_parameters())
     assert isinstance(build_optimizers(elsewhere, t)[1], theirs)
     monkeypatch.delattr(torch.optim, "Muon")
