@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-# a x + b x^3 + c x^5, one after the other: each brings what those before it make of singular values in [0.01, 1] as near
-# to 1 as such a polynomial can (Amsel et al. 2025, "The Polar Express"), in the end to 0.73 to 1.27. Jordan's one
+# a x + b x^3 + c x^5, one after the other: each brings what those before it make of singular values in [0.01, 1] as
+# near to 1 as such a polynomial can (Amsel et al. 2025, "The Polar Express"), in the end to 0.73 to 1.27. Jordan's one
 # polynomial needs five steps to come to 0.68 to 1.13.
 POLYNOMIALS = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526))
 SMALLEST_NORM = 1e-7
