@@ -93,7 +93,9 @@ def _ever_smaller(config: Config) -> Iterator[Config]:
     """Candidates from the fastest to the smallest; the first is `config` itself."""
     batch = config.training.batch_size
     per_step = batch * config.training.gradient_accumulation_steps
-    shares = [share for share in range(batch, 0, -1) if batch % share == 0]
+    most = settings.settings()["training.gradient_accumulation_steps"].high
+    assert most is not None
+    shares = [share for share in range(batch, 0, -1) if batch % share == 0 and per_step // share <= most]
     changes: dict[str, Any] = {}
     for saver in (None, *SAVERS):
         if saver:

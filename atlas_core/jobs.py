@@ -207,7 +207,7 @@ def estimate(config: Config, *, dataset: Path | None = None, device_bytes: int |
     from atlas_core.text.dataset import Dataset
 
     data = Dataset.open(dataset) if dataset else None
-    available = device_bytes or machine_memory().total_bytes
+    available = device_bytes or machine_memory(config.hardware.device).total_bytes
     asked = config  # what the speed is remembered by
     if data:
         config = config.replace({"model.vocab_size": data.meta.n_vocab})
@@ -266,7 +266,7 @@ def _measured(config: Config, data: Dataset | None) -> Iterator[Progress]:
     from atlas_core.hardware.device import machine_memory
     from atlas_core.training.measure import measure
 
-    free, needed_bytes = machine_memory().available_bytes, _memory(config, data).total_bytes
+    free, needed_bytes = machine_memory(config.hardware.device).available_bytes, _memory(config, data).total_bytes
     if needed_bytes > free:
         raise DeviceError(f"Measuring needs {people.size(needed_bytes)} of memory, and {people.size(free)} are free.",
                           "Add --fit, close other programs, or choose a smaller preset.")

@@ -238,12 +238,9 @@ class MainWindow(QMainWindow):
         self.restoreGeometry(self.settings.geometry)
         self.tabs.setCurrentIndex(self.settings.tab)
         self.hardware_panel.set_collapsed(self.settings.hardware_collapsed)
-        machine = session.machine
-        self.model_tab.set_machine(machine.total_bytes, is_gpu=machine.is_gpu,
-                                   name="graphics card" if machine.is_gpu else "this computer")
+        self._show_machine()
         self.model_tab.set_presets(self._presets, selected=session.config.name)
         self.data_tab.set_config(session.config)
-        self._machine.setText(f"{format.size(machine.total_bytes)} {'video memory' if machine.is_gpu else 'memory'}")
         self.data_tab.set_sources(session.sources)
         self._on_estimate_changed()
         session.open()
@@ -438,8 +435,16 @@ class MainWindow(QMainWindow):
 
     # ---- model ---------------------------------------------------------------------------------
 
+    def _show_machine(self) -> None:
+        """Whose memory counts, if it has become another's."""
+        machine = self.session.machine(self.session.config)
+        if self.model_tab.set_machine(machine):
+            what = "video memory" if machine.is_gpu else "memory"
+            self._machine.setText(f"{format.size(machine.total_bytes)} {what}")
+
     def _on_config_changed(self, config: Config) -> None:
         self.session.set_config(config)
+        self._show_machine()
         self.hardware_panel.set_target(self.session.target_temperature)
         self.data_tab.set_config(config)
         self.data_tab.set_epochs(self.model_tab.epochs())
@@ -626,6 +631,7 @@ class MainWindow(QMainWindow):
 
     def _on_device_chosen(self, device: str) -> None:
         self.settings.device = device
+        self._show_machine()
 
     def _on_threads_chosen(self, threads: int) -> None:
         self.settings.threads = threads

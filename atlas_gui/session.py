@@ -94,9 +94,9 @@ class Session(QObject):
     def __init__(self, settings: Settings, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.settings = settings
-        self.machine: MachineMemory = machine_memory()
+        machine = machine_memory(settings.device)
         self.state = IDLE
-        self.config: Config = presets.find(presets.suggest(self.machine.total_bytes, gpu=self.machine.is_gpu)).config
+        self.config: Config = presets.find(presets.suggest(machine.total_bytes, gpu=machine.is_gpu)).config
         self.sources: tuple[Path, ...] = (jobs.sample_source(),)
         self.looked: Looked | None = None
         self.shown: Shown | None = None
@@ -626,7 +626,11 @@ class Session(QObject):
 
     def memory_bytes(self, config: Config) -> int:
         """What training `config` takes here."""
-        return expected_memory(config, is_gpu=self.machine.is_gpu).total_bytes
+        return expected_memory(config, self.machine(config).device).total_bytes
+
+    def machine(self, config: Config) -> MachineMemory:
+        """The memory of the device that would train `config`, as it is now."""
+        return machine_memory(self._on_this_machine(config).hardware.device)
 
     def expected(self, config: Config) -> Expected | None:
         """How long a run takes; None if there is nothing to guess from."""
@@ -659,8 +663,8 @@ class Session(QObject):
 
     def _is_quickly_measured(self, config: Config) -> bool:
         """Whether there is memory for it now, and as far as can be guessed it is no matter of minutes."""
-        needed = expected_memory(config, is_gpu=self.machine.is_gpu).total_bytes
-        if memory.verdict(needed, machine_memory().available_bytes) != "fits":
+        machine = self.machine(config)
+        if memory.verdict(expected_memory(config, machine.device).total_bytes, machine.available_bytes) != "fits":
             return False
         guess = speeds.guess(config)
         if guess is None:  # nothing is known yet: begin with no more than the smallest preset
@@ -683,7 +687,9 @@ class Session(QObject):
 
     def fitted(self) -> Fitted:
         """The configuration made to fit into the memory that is free now."""
-        return fitted_here(self.config)
+        found = fitted_here(self._on_this_machine(self.config))
+        own = {key: self.config.get(key) for key in ("hardware.device", "hardware.threads")}
+        return dataclasses.replace(found, config=found.config.replace(own))
 
     def within(self, seconds: float) -> Fitted:
         """The configuration with as many steps as this machine makes in that time. Raises `AtlasError`."""

@@ -74,9 +74,11 @@ class Worker(QObject):
             self.failed.emit(f"{type(error).__name__}: {error}", "", traceback.format_exc())
         finally:
             self._job = _nothing  # lets go of what the job held, before anybody hears that it ended
-            let_go()
-            self._over = True
-            self._thread.quit()
+            try:
+                let_go()
+            finally:
+                self._over = True
+                self._thread.quit()
 
 
 def _nothing() -> Iterable[object]:

@@ -76,7 +76,7 @@ def show_presets(show: Show) -> None:
 def listed(preset: known.Preset) -> PresetListed:
     """A preset with its size, and its memory on the device that this machine would train it on."""
     machine, config = machine_memory(), preset.config
-    needed = expected_memory(config, is_gpu=machine.is_gpu).total_bytes
+    needed = expected_memory(config, machine.device).total_bytes
     return PresetListed(
         preset.name, preset.builtin, memory.count_parameters(config.model), needed,
         memory.verdict(needed, machine.total_bytes), config.model.max_seq_len, config.tokens_per_step,

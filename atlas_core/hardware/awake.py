@@ -9,13 +9,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+SLOWEST_ANSWER_S = 1.0
+
 
 @contextmanager
 def awake(wished: bool) -> Iterator[None]:
     """While this lasts, the computer does not fall asleep by itself, if that is wished and the system allows it.
 
     The asking is done in a thread of its own. It must begin and end in one and the same, while a job may be closed
-    in another than it began in; and a desktop that is slow to answer holds nothing up.
+    in another than it began in; and a desktop that is slow to answer holds nothing up for long.
     """
     if not wished:
         yield
@@ -27,7 +29,7 @@ def awake(wished: bool) -> Iterator[None]:
         yield
     finally:
         over.set()
-        keeper.join()
+        keeper.join(SLOWEST_ANSWER_S)
 
 
 def _keep_until(over: threading.Event) -> None:

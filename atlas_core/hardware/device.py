@@ -6,9 +6,11 @@ Torch is imported inside the functions that need it; `machine_memory` needs none
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakSet
 
 from atlas_core import memory
 from atlas_core.config import Config
@@ -27,7 +29,12 @@ if TYPE_CHECKING:
 # products of 2 048 x 2 048 took 400 times as long as in fp32 (AMD EPYC 7003, 0.34 against 140 GFLOP/s).
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 AMX_FLAGS = {"amx_bf16", "amx_tile"}
+X86 = {"x86_64", "amd64"}
 APPLE_SILICON = sys.platform == "darwin" and os.uname().machine == "arm64"
+
+
+_used: set[str] = set()  # the kinds of devices that were chosen by this process
+_training: WeakSet[object] = WeakSet()
 
 
 class MachineMemory(NamedTuple):
@@ -35,7 +42,11 @@ class MachineMemory(NamedTuple):
 
     total_bytes: int
     available_bytes: int
-    is_gpu: bool
+    device: str  # whose it is: "cpu", "cuda" or "mps"
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.device != "cpu"
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
@@ -54,16 +65,19 @@ def choose_device(wanted: str = "auto") -> torch.device:
         wanted = next(name for name, is_there in present.items() if is_there)
     if not present.get(wanted, False):
         raise DeviceError(f"There is no device '{wanted}' here that torch can use.", _remedy(wanted))
+    _used.add(wanted)
     return torch.device(wanted)
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:
     """The number format "fp32", "bf16" or "fp16"; with "auto" the one this device is fastest with.
 
-    Raises `DeviceError` for fp16 on the processor: its narrow range is worth the trouble only on older cards.
+    Raises `DeviceError` for fp16 elsewhere than with CUDA: its narrow range is worth the trouble only on older cards,
+    and torch's scaler may need numbers of 64 bits, which Apple's graphics do not have.
     """
-    if wanted == "fp16" and device.type == "cpu":
-        raise DeviceError("fp16 does not run on the processor.", "Set training.precision to auto, bf16 or fp32.")
+    if wanted == "fp16" and device.type in ("cpu", "mps"):
+        where = "the processor" if device.type == "cpu" else "Apple's graphics"
+        raise DeviceError(f"fp16 does not run on {where}.", "Set training.precision to auto, bf16 or fp32.")
     if wanted != "auto":
         return wanted
     if device.type == "cuda":
@@ -81,30 +95,28 @@ def imitates(precision: str, device: torch.device) -> bool:
     return precision == "bf16" and device.type == "cpu" and not _processor_has(BF16_FLAGS)
 
 
-def expected_precision(wanted: str = "auto", *, is_gpu: bool) -> str:
-    """What `choose_precision` will say of the device that "auto" will choose, without importing torch.
+def expected_precision(wanted: str, device: str) -> str:
+    """What `choose_precision` will say of a "cpu", "cuda" or "mps" of this machine, without importing torch.
 
     Of a graphics card it assumes a recent one; of a processor, what Linux tells of it, elsewhere fp32.
     """
     if wanted != "auto":
         return wanted
-    if is_gpu:
-        return "fp32" if APPLE_SILICON else "bf16"
-    return "bf16" if _processor_flags() & BF16_FLAGS else "fp32"
+    if device == "cpu":
+        return "bf16" if _processor_flags() & BF16_FLAGS else "fp32"
+    return "bf16" if device == "cuda" else "fp32"
 
 
-def expected_memory(config: Config, *, is_gpu: bool) -> Memory:
-    """What training `config` will take on this machine, without importing torch."""
-    return memory.estimate(config, device="cuda" if is_gpu else "cpu",
-                           precision=expected_precision(config.training.precision, is_gpu=is_gpu))
+def expected_memory(config: Config, device: str) -> Memory:
+    """What training `config` will take on a "cpu", "cuda" or "mps" of this machine, without importing torch."""
+    return memory.estimate(config, device=device, precision=expected_precision(config.training.precision, device))
 
 
 def fitted_here(config: Config, *, device_bytes: int | None = None) -> Fitted:
     """`config` made to fit into the memory that is free here, or into `device_bytes`; without importing torch."""
-    machine = machine_memory()
-    precision = expected_precision(config.training.precision, is_gpu=machine.is_gpu)
-    return fit(config, device_bytes or machine.available_bytes, device="cuda" if machine.is_gpu else "cpu",
-               precision=precision)
+    machine = machine_memory(config.hardware.device)
+    return fit(config, device_bytes or machine.available_bytes, device=machine.device,
+               precision=expected_precision(config.training.precision, machine.device))
 
 
 def use_threads(count: int = 0) -> int:
@@ -115,22 +127,28 @@ def use_threads(count: int = 0) -> int:
     """
     import torch
 
-    threads = count or _threads_asked_by_environment() or usable_cores()
+    threads = thread_count(count)
     torch.set_num_threads(threads)
     return threads
+
+
+def thread_count(count: int = 0) -> int:
+    """How many threads `use_threads` will take."""
+    return count or _threads_asked_by_environment() or usable_cores()
 
 
 def use_fast_products(device: torch.device) -> None:
     """Let fp32 products take the device's quick way: TF32 on a card, oneDNN's kernels on a processor.
 
-    On a processor those still round as fp32 does (error 6e-7 of the length, 2e-7 before), and are up to 1.6 times as
-    fast on AMD's. Where it has AMX they would round to bf16, so there the setting stays.
+    On AMD's processors with AVX-512 those still round as fp32 does (error 6e-7 of the length, 2e-7 before), and are up
+    to 1.6 times as fast; with AVX2 alone nothing changes. Where there is AMX, or on ARM, they may round to bf16, so
+    there the setting stays.
     """
     import torch
 
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
-    elif device.type == "cpu" and not _processor_has(AMX_FLAGS):
+    elif device.type == "cpu" and platform.machine().lower() in X86 and not _processor_has(AMX_FLAGS):
         torch.set_float32_matmul_precision("medium")
 
 
@@ -144,50 +162,44 @@ def finish(device_type: str) -> None:
         torch.mps.synchronize()
 
 
-def keep_memory(device: torch.device, owner: object) -> None:
-    """Let memory that is freed stay with the process while `owner` lives; on a card it does so by itself."""
+def keep_memory(device: torch.device, trainer: object) -> None:
+    """Let memory that is freed stay with the process while `trainer` lives; on a card it does so by itself."""
+    _training.add(trainer)
     if device.type == "cpu":
-        heap.keep(owner)
+        heap.keep()
 
 
-def let_go() -> None:
-    """Give memory that nothing uses any more back to the system and to every device that was used."""
-    heap.give_back()
-    if (torch := sys.modules.get("torch")) is None:  # then no device was
+def let_go(*, even_in_training: bool = False) -> None:
+    """Give memory that nothing uses any more back to the system and to every device that was used.
+
+    Not while somebody trains, for whom it was kept, unless it is for their own good.
+    """
+    if _training and not even_in_training:
         return
-    if torch.cuda.is_initialized():
+    heap.give_back(lastingly=not _training)
+    if "cuda" in _used:
+        import torch
+
         torch.cuda.empty_cache()
-    elif torch.backends.mps.is_available():
+    if "mps" in _used:
+        import torch
+
         torch.mps.empty_cache()
 
 
-def total_and_free_bytes(device: torch.device) -> tuple[int, int]:
-    """The memory of `device` and how much of it can still be taken."""
-    import torch
-
-    if device.type == "cuda":
-        free_bytes, total_bytes = torch.cuda.mem_get_info(device)
-        return total_bytes, free_bytes
-    if device.type == "mps":
-        total_bytes = torch.mps.recommended_max_memory()
-        return total_bytes, max(0, total_bytes - torch.mps.driver_allocated_memory())
-    return ram.total_and_available_bytes()
-
-
-def machine_memory() -> MachineMemory:
-    """About what `total_and_free_bytes` will say of the device that "auto" will choose, without importing torch.
+def machine_memory(wanted: str = "auto") -> MachineMemory:
+    """The memory of the device that `choose_device` will choose, without importing torch.
 
     A card counts only if the installed torch was built for it. On Apple silicon the graphics share the
     machine's memory.
     """
-    if torch_build() != "cpu":
+    if wanted != "cpu" and torch_build() != "cpu":
         telemetry = best_telemetry()
         reading = telemetry.read()
         if telemetry.is_gpu and reading.memory_total_bytes and reading.memory_used_bytes is not None:
             free_bytes = reading.memory_total_bytes - reading.memory_used_bytes
-            return MachineMemory(reading.memory_total_bytes, free_bytes, is_gpu=True)
-    total_bytes, available_bytes = ram.total_and_available_bytes()
-    return MachineMemory(total_bytes, available_bytes, is_gpu=APPLE_SILICON)
+            return MachineMemory(reading.memory_total_bytes, free_bytes, "cuda")
+    return MachineMemory(*ram.total_and_available_bytes(), "mps" if APPLE_SILICON and wanted != "cpu" else "cpu")
 
 
 def describe(device: torch.device) -> str:

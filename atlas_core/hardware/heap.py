@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import sys
 from functools import cache
-from weakref import WeakSet
 
 # Parameters of `mallopt`, as <malloc.h> numbers them.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -18,21 +17,17 @@ NEVER = -1
 USUAL_TRIM_THRESHOLD = 2 * LARGEST_MMAP_THRESHOLD  # what the library itself comes to where such blocks are freed
 
 
-_keepers: WeakSet[object] = WeakSet()
-
-
-def keep(owner: object) -> None:
-    """As long as `owner` lives, memory that is freed stays with the process, for what it will take next."""
-    _keepers.add(owner)
+def keep() -> None:
+    """From now on memory that is freed stays with the process, for what it will take next."""
     if (library := _library()) is not None:
         library.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
         library.mallopt(M_TRIM_THRESHOLD, NEVER)
 
 
-def give_back() -> None:
-    """Hand the system all that is free now, and unless somebody keeps it, also what will be."""
+def give_back(*, lastingly: bool = True) -> None:
+    """Hand the system all that is free now; `lastingly`, also what will be freed at the end of the heap."""
     if (library := _library()) is not None:
-        if not _keepers:
+        if lastingly:
             library.mallopt(M_TRIM_THRESHOLD, USUAL_TRIM_THRESHOLD)
         library.malloc_trim(0)
 

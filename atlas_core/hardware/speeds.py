@@ -16,7 +16,7 @@ from pathlib import Path
 from atlas_core import __version__, memory, paths
 from atlas_core.config import Config
 from atlas_core.forecast import Speed
-from atlas_core.hardware.device import machine_memory
+from atlas_core.hardware.device import machine_memory, thread_count
 from atlas_core.hardware.processor import processor_name, usable_cores
 from atlas_core.hardware.telemetry import best_telemetry
 from atlas_core.reading import json_file
@@ -75,13 +75,14 @@ def remember(config: Config, speed: Speed) -> None:
 
 def machine(config: Config) -> str:
     """Whose speed it is: the device, how much of it may be used, and the version of the program that used it."""
-    return f"{_device_name()}, {config.hardware.device}, {config.hardware.threads} threads, Atlas {__version__}"
+    here = config.hardware
+    return f"{_device_name()}, {here.device}, {thread_count(here.threads)} threads, Atlas {__version__}"
 
 
 def shape(config: Config) -> str:
     """16 hex digits that are equal for configurations that are equally fast."""
     about = {**dataclasses.asdict(config.model), **{name: getattr(config.training, name) for name in MATTERS},
-             "attention": config.hardware.attention}
+             "attention": config.hardware.attention, "compile": config.hardware.compile}
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 

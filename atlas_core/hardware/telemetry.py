@@ -173,7 +173,7 @@ def _card_in_use() -> Any:
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     first = "0" if visible is None else visible.split(",")[0].strip()
-    if first.startswith("GPU-"):
+    if first.startswith(("GPU-", "MIG-")):
         return pynvml.nvmlDeviceGetHandleByUUID(first)
     if not first.isdecimal():  # "" and "-1" hide every card
         raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)

@@ -106,7 +106,7 @@ class _Trial:
         T = min(m.max_seq_len, LONGEST)
         B = max(1, min(config.training.batch_size, MOST_TOKENS // T))
         dtype = WORKING_TYPES.get(way.precision, torch.float32)
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             self._block = Block(m, 0).to(dtype)
             self._block.attention.way = way.attention
             self._x = torch.randn(B, T, m.hidden_size).to(dtype).requires_grad_()
@@ -114,7 +114,7 @@ class _Trial:
 
     def seconds(self) -> float:
         started = time.perf_counter()
-        with torch.random.fork_rng():  # dropout draws
+        with torch.random.fork_rng(devices=[]):  # dropout draws
             self._block(self._x, self._rotation).sum().backward()
         return time.perf_counter() - started
 
@@ -123,7 +123,7 @@ def _key(config: Config) -> str:
     """All that the answer depends on, readable by a person who opens the file."""
     t, h = config.training, config.hardware
     shape = {**dataclasses.asdict(config.model), "batch_size": t.batch_size, "precision": t.precision,
-             "attention": h.attention, "threads": h.threads}
+             "attention": h.attention, "threads": hardware.thread_count(h.threads)}
     return f"{processor_name()}, torch {torch.__version__}, Atlas {__version__}, {json.dumps(shape, sort_keys=True)}"
 
 

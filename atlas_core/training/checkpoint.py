@@ -23,6 +23,7 @@ from typing import IO, Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from atlas_core import runs, soundness
 from atlas_core.config import Config
@@ -388,7 +389,7 @@ def load_model(path: Path, *, device: torch.device | str = "cpu", verify: bool =
     """A checkpoint as a model in fp32 and evaluation mode, nothing else needed. Raises `CheckpointError`."""
     state = load(path, verify=verify)
     config = config_of(state, path)
-    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+    with torch.device("meta"), _Unfilled():  # no memory and no numbers for weights that are replaced at once
         model = AtlasLM(config.model)
     load_weights(model, state["model"], path, assign=True)
     tokenizer = AtlasTokenizer.from_dict(state["tokenizer"])
@@ -396,6 +397,15 @@ def load_model(path: Path, *, device: torch.device | str = "cpu", verify: bool =
         raise _not_ours(path, f"its network knows {config.model.vocab_size} tokens, its vocabulary has "
                               f"{tokenizer.n_vocab}")
     return Loaded(model.to(device, torch.float32).eval(), tokenizer, config, Progress(**state["progress"]).step, path)
+
+
+class _Unfilled(TorchFunctionMode):
+    """New layers are not filled with numbers. For tensors without memory torch would load its compiler to do so."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(function, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
 
 
 def config_of(state: dict[str, Any], path: Path) -> Config:

@@ -115,10 +115,8 @@ def _steps(session: Trainer) -> Generator[Progress, None, tuple[list[float], flo
 
 
 def _validation_batch_s(session: Trainer) -> float:
-    """One batch without gradients; 0 where no text was kept aside."""
-    windows = session.val_windows
-    if windows is None:
-        return 0.0
+    """One batch without gradients; of the training text where none was kept aside, for another one may have some."""
+    windows = session.val_windows or session.train_windows
 
     def once() -> float:
         started = time.perf_counter()
@@ -148,10 +146,8 @@ def _save_s(session: Trainer) -> float:
 
 
 def _sample_token_s(session: Trainer) -> float:
-    """One token of a sample; 0 where none are drawn."""
+    """One token of a sample, whether or not this run draws any."""
     wished = session.config.sampling
-    if not wished.interval:
-        return 0.0
     wished = replace(wished, max_new_tokens=min(SAMPLE_TOKENS, wished.max_new_tokens), stop=(), stop_at_eos=False)
     started = time.perf_counter()
     *_, text = generator.stream(session.model, session.dataset.tokenizer, wished.prompts[:1] or ("",), wished)

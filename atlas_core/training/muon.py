@@ -22,7 +22,10 @@ SMALLEST_NORM = 1e-7
 
 
 class WideMuon(Optimizer):
-    """Moves as `torch.optim.Muon` does with steps as long as AdamW's. State is torch's, so checkpoints serve both."""
+    """Moves nearly as `torch.optim.Muon` does with steps as long as AdamW's, by other polynomials.
+
+    Its state is that of torch's, so checkpoints serve both.
+    """
 
     def __init__(self, matrices: Sequence[nn.Parameter], *, lr: float, weight_decay: float,
                  momentum: float = 0.95) -> None:

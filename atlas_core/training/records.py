@@ -270,7 +270,6 @@ class TensorBoard:
 
 
 def _memory_gib() -> float:
-    """What training holds now: the card's memory, or this process's."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
-    return float(psutil.Process().memory_info().rss) / 2**30
+    """Of the card the most that training has held so far; without one, what this process holds now."""
+    on_card = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
+    return (on_card or float(psutil.Process().memory_info().rss)) / 2**30

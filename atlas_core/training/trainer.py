@@ -213,7 +213,8 @@ class Trainer:
         That is `NumericsError` for a loss or gradient that is no number, and whatever torch says of memory.
         """
         started = time.perf_counter()
-        done = self._update(_walked(self._gradients(NoRests())), started)
+        with plain_compile_errors(self.config):
+            done = self._update(_walked(self._gradients(NoRests())), started)
         if isinstance(done, StepSkipped):
             raise NumericsError(done.reason, "Lower training.learning_rate.")
         return done
@@ -250,7 +251,7 @@ class Trainer:
             self.scaler.unscale_(optimizer)
         norm = self.weights.clip(t.max_grad_norm)
         lost = recovery.nonsense(loss, norm, scale=self.scaler.get_scale())
-        if not lost:
+        if math.isfinite(loss) and math.isfinite(norm):  # fp16's scaler would hold back the overflowed optimizer alone
             self._half_moved = True
             for optimizer in self.optimizers:
                 self.scaler.step(optimizer)
@@ -386,7 +387,7 @@ class Trainer:
         self.weights.zero_gradients()
         self.model.loss_buffers.let_go()
         gc.collect()
-        hardware.let_go()
+        hardware.let_go(even_in_training=True)
 
     def _heal(self, smaller: Config) -> Healed:
         told = healing.told(self.config, smaller, self.progress.step)
@@ -479,8 +480,9 @@ class Trainer:
     def _save_emergency(self) -> None:
         """On the way out with an error: keep the weights if they are those of a step, and numbers."""
         self.saver.wait()
-        if not self._half_moved and self.weights.are_numbers() and self.progress.step != self.saver.safe_step:
-            self.saver.save("emergency", self.moment(), beside=False)
+        with contextlib.suppress(RuntimeError):  # of a device that is broken; what went wrong first is what counts
+            if not self._half_moved and self.weights.are_numbers() and self.progress.step != self.saver.safe_step:
+                self.saver.save("emergency", self.moment(), beside=False)
 
     def moment(self) -> Moment:
         """All that a checkpoint of this step holds, as it is; training goes on in the same tensors."""

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QHBoxLayout, QInputDialog, QLabel, QMessageBox, QP
 
 from atlas_core import format, memory
 from atlas_core.config import SECTIONS, Config
-from atlas_core.hardware.device import expected_memory
+from atlas_core.hardware.device import MachineMemory, expected_memory
 from atlas_core.presets import Preset
 from atlas_gui import sentences, theme
 from atlas_gui.run_time import Expected
@@ -47,7 +47,7 @@ class ModelTab(QWidget):
         self._presets: dict[str, Preset] = {}
         self._original = Config()
         self._available_bytes = 0
-        self._machine_name, self._is_gpu = "", False
+        self._device = "cpu"
         self._dataset_tokens = 0
         self._times: dict[str, Expected] = {}
         self._time: Expected | None = None
@@ -204,11 +204,14 @@ class ModelTab(QWidget):
         along = {"model.vocab_size": size} if size else {}
         self._take_over(self.config().replace({**along, **changes}))
 
-    def set_machine(self, total_bytes: int, *, is_gpu: bool, name: str) -> None:
-        """Memory to compare with, and whose it is."""
-        self._available_bytes, self._is_gpu, self._machine_name = total_bytes, is_gpu, name
+    def set_machine(self, machine: MachineMemory) -> bool:
+        """Memory to compare with, and whose it is. Whether that is another one than before."""
+        if (machine.total_bytes, machine.device) == (self._available_bytes, self._device):
+            return False
+        self._available_bytes, self._device = machine.total_bytes, machine.device
         self._show_cards()
         self._show_config()
+        return True
 
     def set_dataset_tokens(self, tokens: int) -> None:
         """Size of the training text; 0 while there is none."""
@@ -308,7 +311,7 @@ class ModelTab(QWidget):
 
     def _show_cards(self) -> None:
         for name, preset in self._presets.items():
-            need = expected_memory(preset.config, is_gpu=self._is_gpu)
+            need = expected_memory(preset.config, self._device)
             self.preset_list.show_facts(name, CardFacts(
                 parameters=memory.count_parameters(preset.config.model),
                 character=preset.config.description,
@@ -364,16 +367,16 @@ class ModelTab(QWidget):
         return said
 
     def _show_memory(self) -> None:
-        need = expected_memory(self.config(), is_gpu=self._is_gpu)
+        need = expected_memory(self.config(), self._device)
         self.memory_bar.set_memory(need.items, self._available_bytes)
         if not self._available_bytes:
             self._verdict.setText(f"Needs about {format.size(need.total_bytes)} of memory")
             self.fit_button.setEnabled(False)
             return
         verdict = memory.verdict(need.total_bytes, self._available_bytes)
-        where = f" ({self._machine_name})" if self._machine_name else ""
+        where = "this computer" if self._device == "cpu" else "graphics card"
         self._verdict.setText(f"{VERDICT_SIGNS[verdict]} {verdict.capitalize()}: needs {format.size(need.total_bytes)} "
-                              f"of {format.size(self._available_bytes)}{where}")
+                              f"of {format.size(self._available_bytes)} ({where})")
         theme.set_role(self._verdict, VERDICT_ROLES[verdict])
         self.fit_button.setEnabled(verdict != "fits" and not self._locked)
 

@@ -47,6 +47,14 @@ def test_fitting_the_impossible_ends() -> None:
     assert "choose a smaller preset" in fitted.reasons[-1]
 
 
+def test_a_batch_of_more_windows_than_can_be_added_up_is_fitted_as_far_as_that_goes() -> None:
+    huge = presets.find("TINY").config.replace(
+        {"training.batch_size": 1024, "training.gradient_accumulation_steps": 512})
+    fitted = fit(huge, memory.GIB)
+    assert fitted.config.tokens_per_step == huge.tokens_per_step
+    assert "choose a smaller preset" in fitted.reasons[-1]
+
+
 def test_the_reasons_name_what_was_changed() -> None:
     config = presets.find("ULTRA").config.replace({"training.batch_size": 2, "training.gradient_checkpointing": False})
     first, batch, twice = fit(config, memory.estimate(config).total_bytes // 2).reasons[:3]

@@ -7,22 +7,28 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import torch
 
+from atlas_core import jobs, presets
 from atlas_core.errors import DeviceError
+from atlas_core.events import Estimate
+from atlas_core.hardware import device as device_module
+from atlas_core.hardware import ram
 from atlas_core.hardware.device import (
     choose_device,
     choose_precision,
     describe,
     expected_precision,
+    fitted_here,
     machine_memory,
-    total_and_free_bytes,
     use_threads,
 )
 from atlas_core.hardware.processor import usable_cores
+from atlas_core.hardware.telemetry import Reading
 from atlas_core.hardware.torch_build import torch_build
 
 CPU = torch.device("cpu")
@@ -51,9 +57,10 @@ def test_absent_card_is_refused_with_a_remedy() -> None:
     assert "device to cpu" in refused.value.remedy
 
 
-def test_fp16_on_the_processor_is_refused() -> None:
+@pytest.mark.parametrize("kind", ["cpu", "mps"])
+def test_fp16_is_refused_where_it_does_not_run(kind: str) -> None:
     with pytest.raises(DeviceError, match="fp16"):
-        choose_precision("fp16", CPU)
+        choose_precision("fp16", torch.device(kind))
 
 
 @pytest.mark.parametrize("wanted", ["fp32", "bf16"])
@@ -87,7 +94,7 @@ def test_threads_are_the_count_then_the_environment_then_every_core(monkeypatch:
 
 
 def test_memory_of_the_processor_is_the_machines() -> None:
-    total_bytes, free_bytes = total_and_free_bytes(CPU)
+    total_bytes, free_bytes, _ = machine_memory("cpu")
     assert 0 < free_bytes < total_bytes <= psutil.virtual_memory().total
 
 
@@ -99,12 +106,32 @@ def test_description_says_how_many_threads() -> None:
     assert describe(CPU).endswith("(2 threads)")
 
 
-def test_memory_before_torch_is_the_memory_after_it() -> None:
-    memory = machine_memory()
-    device = choose_device("auto")
-    assert memory.is_gpu == (device.type != "cpu")
-    if not memory.is_gpu:
-        assert memory.total_bytes == total_and_free_bytes(device)[0]
+def test_the_device_expected_before_torch_is_the_one_it_chooses() -> None:
+    assert machine_memory().device == choose_device("auto").type
+
+
+def test_a_run_set_to_the_processor_is_judged_by_the_machines_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though there is a card, which is smaller: for the fit, the estimate and the room to measure."""
+    small = Reading("Small card", memory_total_bytes=6 * 2**30, memory_used_bytes=2**30)
+    card = SimpleNamespace(is_gpu=True, read=lambda: small)
+    monkeypatch.setattr(device_module, "torch_build", lambda: "cuda")
+    monkeypatch.setattr(device_module, "best_telemetry", lambda: card)
+    monkeypatch.setattr(ram, "total_and_available_bytes", lambda: (64 * 2**30, 60 * 2**30))
+    config = presets.find("DEFAULT").config
+    on_processor = config.replace({"hardware.device": "cpu"})
+    assert fitted_here(config).config.training.batch_size < config.training.batch_size
+    assert fitted_here(on_processor).config == on_processor
+    *_, estimate, _ = jobs.estimate(on_processor)
+    assert isinstance(estimate, Estimate)
+    assert (estimate.device_bytes, estimate.fits) == (64 * 2**30, "fits")
+    assert machine_memory() == (6 * 2**30, 5 * 2**30, "cuda")
+
+
+def test_apples_graphics_share_the_machines_memory_and_are_no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_module, "APPLE_SILICON", True)
+    monkeypatch.setattr(device_module, "torch_build", lambda: "cpu")
+    assert (machine_memory().device, machine_memory("cpu").device) == ("mps", "cpu")
+    assert expected_precision("auto", "mps") == "fp32"
 
 
 def test_build_read_from_the_file_is_the_build_torch_says() -> None:
@@ -129,5 +156,5 @@ def test_asking_the_machine_imports_neither_torch_nor_qt() -> None:
 
 def test_the_window_expects_the_precision_that_torch_will_choose() -> None:
     chosen = choose_precision("auto", torch.device("cpu"))
-    assert expected_precision("auto", is_gpu=False) == chosen or sys.platform != "linux"
-    assert expected_precision("fp32", is_gpu=True) == "fp32"
+    assert expected_precision("auto", "cpu") == chosen or sys.platform != "linux"
+    assert expected_precision("fp32", "cuda") == "fp32"

@@ -22,9 +22,18 @@ def test_a_measurement_is_known_for_the_same_work_only(atlas_home: Path) -> None
     assert speeds.known(config) == SPEED
     assert speeds.known(tiny.config(training__max_steps=99, training__learning_rate=1e-4)) == SPEED
     for other in ({"model__hidden_size": 64}, {"training__batch_size": 8}, {"training__gradient_checkpointing": True},
-                  {"hardware__threads": 2}):
+                  {"hardware__threads": 2}, {"hardware__compile": True}):
         assert speeds.known(tiny.config(**other)) is None
     assert [path.name for path in atlas_home.iterdir()] == [speeds.FILE_NAME]
+
+
+def test_a_speed_of_as_many_threads_as_there_are_holds_for_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny.config(hardware__threads=0)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    speeds.remember(config, SPEED)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert speeds.known(config) is None
+    assert speeds.known(tiny.config(hardware__threads=2)) == SPEED
 
 
 def test_a_guess_is_scaled_from_the_nearest_measured_work() -> None:

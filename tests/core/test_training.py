@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,13 @@ from atlas_core.events import (
 )
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.schedule import learning_rate
+from atlas_core.text.dataset import Dataset
 from atlas_core.training import checkpoint, muon, records, trainer
+from atlas_core.training.cooling import Rests
 from atlas_core.training.muon import WideMuon
 from atlas_core.training.optim import build_optimizers, load_optimizers
+from atlas_core.training.trainer import Trainer
+from atlas_core.training.weights import Weights
 from tests import tiny
 
 
@@ -581,6 +585,41 @@ def test_any_other_error_saves_an_emergency_checkpoint_and_is_told_unchanged(dat
     assert "FAILED: RuntimeError: the card fell off the bus" in (tmp_path / "run" / runs.LOG_FILE).read_text()
 
 
+def test_an_error_of_a_broken_device_is_not_hidden_by_those_that_follow(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(reason: str) -> Callable[..., Any]:
+        def broken(*_: object, **__: object) -> None:
+            raise RuntimeError(reason)
+        return broken
+
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        for event in jobs.train(tiny.config(), dataset, tmp_path / "run", Control()):
+            if isinstance(event, StepDone) and event.step == 3:
+                monkeypatch.setattr(AtlasLM, "loss", fail("device-side assert"))
+                monkeypatch.setattr(Weights, "are_numbers", fail("an earlier error"))
+    assert "FAILED: RuntimeError: device-side assert" in (tmp_path / "run" / runs.LOG_FILE).read_text()
+
+
+def test_an_overflow_of_one_optimizers_gradients_holds_both_back(dataset: Path) -> None:
+    """fp16's scaler alone would let the other one step."""
+    session = Trainer(tiny.config(training__optimizer_type="muon"), Dataset.open(dataset), Path("no-run"), Control())
+    session.scaler = torch.amp.GradScaler("cpu", enabled=True)
+    session.step()
+    before = {name: weight.clone() for name, weight in session.weights.state().items()}
+    scale, gradients = session.scaler.get_scale(), session._gradients
+
+    def overflow(rests: Rests) -> Generator[Event, None, float]:
+        loss = yield from gradients(rests)
+        session.weights.gradients[session.weights.names.index("blocks.0.mlp.up.weight")][0, 0] = math.inf
+        return loss
+
+    session._gradients = overflow  # type: ignore[method-assign]
+    session.step()
+    assert all(torch.equal(weight, before[name]) for name, weight in session.weights.state().items())
+    assert session.scaler.get_scale() < scale
+
+
 def test_a_token_that_no_vocabulary_holds_is_named(tmp_path: Path) -> None:
     dataset = tiny.make_dataset(tmp_path)
     tokens = np.memmap(dataset / "train.bin", dtype="<u2", mode="r+")
@@ -682,8 +721,13 @@ def test_only_matrices_decay() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns of itself
+@pytest.mark.parametrize("work", [
+    lambda config, dataset, run, control: tiny.drain(jobs.train(config, dataset, run, control)),
+    lambda config, dataset, _, control: tiny.drain(jobs.find_learning_rate(config, dataset, control)),
+    lambda config, dataset, _, __: tiny.drain(jobs.estimate(config, dataset=dataset, measure=True)),
+], ids=["train", "lr-find", "estimate"])
 def test_a_network_that_cannot_be_compiled_is_told_in_a_sentence(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    work: Callable[..., object], dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_compiler(*_: object) -> None:
         raise FileNotFoundError("g++")
@@ -691,7 +735,7 @@ def test_a_network_that_cannot_be_compiled_is_told_in_a_sentence(
     monkeypatch.setattr(AtlasLM, "compile_training",
                         functools.partialmethod(AtlasLM.compile_training, backend=no_compiler))
     with pytest.raises(DeviceError, match="cannot compile") as caught:
-        train(dataset, tmp_path / "run", tiny.config(hardware__compile=True, sampling__interval=0))
+        work(tiny.config(hardware__compile=True, sampling__interval=0), dataset, tmp_path / "run", Control())
     assert "hardware.compile" in caught.value.remedy
 
 
@@ -751,7 +795,9 @@ def test_muon_is_torchs_on_a_card_if_torch_has_one(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_training_and_saving_load_no_compiler(optimizer: str, precision: str, dataset: Path, tmp_path: Path) -> None:
+def test_training_saving_and_writing_load_no_compiler(
+    optimizer: str, precision: str, dataset: Path, tmp_path: Path
+) -> None:
     """It would take the first step two seconds and the process 84 MB."""
     program = f"""
 import sys
@@ -761,12 +807,15 @@ from atlas_core.control import Control
 from tests import tiny
 
 config = tiny.config(training__optimizer_type={optimizer!r}, training__precision={precision!r})
-*_, last = jobs.train(config, Path(sys.argv[1]), Path(sys.argv[2]), Control())
-print(last.reason, "torch._dynamo" in sys.modules)
+run = Path(sys.argv[2])
+*_, trained = jobs.train(config, Path(sys.argv[1]), run, Control())
+print(trained.reason, "torch._dynamo" in sys.modules)
+*_, written = jobs.generate(run, ["the"], config.sampling, Control())
+print(written.reason, "torch._dynamo" in sys.modules)
 """
     ran = subprocess.run([sys.executable, "-c", program, dataset, tmp_path / "run"], capture_output=True, text=True,
                          check=True)
-    assert ran.stdout.split() == ["done", "False"]
+    assert ran.stdout.split() == ["done", "False"] * 2
 
 
 def test_a_sessions_memory_is_free_when_it_has_ended(dataset: Path, tmp_path: Path,

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QInputDialog, QLabel
 from atlas_core import config as settings
 from atlas_core import memory, presets
 from atlas_core.config import Config
-from atlas_core.hardware.device import expected_memory
+from atlas_core.hardware.device import MachineMemory, expected_memory
 from atlas_gui.run_time import Expected
 from atlas_gui.tabs.model import ModelTab
 from atlas_gui.widgets.command_line import train_command
@@ -26,7 +26,7 @@ def tab(qtbot):
     tab = ModelTab()
     qtbot.addWidget(tab)
     tab.set_presets(presets.all_presets(), selected="TINY")
-    tab.set_machine(8 * GIB, is_gpu=False, name="this computer")
+    tab.set_machine(MachineMemory(8 * GIB, 6 * GIB, "cpu"))
     tab.resize(1020, 660)
     with qtbot.waitExposed(tab):
         tab.show()
@@ -41,7 +41,7 @@ def test_the_cards_are_the_presets_from_smallest_to_largest(tab):
 
 def test_a_card_tells_computed_size_and_verdict(tab):
     for name, preset in presets.all_presets().items():
-        need = expected_memory(preset.config, is_gpu=False).total_bytes
+        need = expected_memory(preset.config, "cpu").total_bytes
         assert memory.verdict(need, 8 * GIB) in tab.preset_list.card(name).accessibleName()
 
 
@@ -64,7 +64,7 @@ def test_arrow_keys_walk_through_the_cards(tab, qtbot):
 def test_the_memory_bar_moves_with_the_form(tab):
     before = tab.memory_bar.total_bytes
     tab.form.edit("training.batch_size", 64)
-    assert tab.memory_bar.total_bytes == expected_memory(tab.config(), is_gpu=False).total_bytes > before
+    assert tab.memory_bar.total_bytes == expected_memory(tab.config(), "cpu").total_bytes > before
 
 
 def test_fit_is_offered_only_where_it_is_needed(tab, qtbot):

@@ -122,6 +122,16 @@ def test_a_failed_jobs_memory_is_free_and_given_back_when_its_end_is_heard(
     assert alive_when_let_go == [None]
 
 
+def test_whatever_letting_go_meets_the_job_has_ended(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise RuntimeError("the card is gone")
+
+    monkeypatch.setattr(worker_module, "let_go", fail)
+    with qtbot.capture_exceptions() as told:
+        run(qtbot, Worker(lambda: [1]))
+    assert [str(error) for _, error, _ in told] == ["the card is gone"]
+
+
 def test_a_flag_stops_the_job_and_its_thread(qtbot: QtBot) -> None:
     control = Control()
 
