@@ -42,17 +42,21 @@ def fit(config: Config, available_bytes: int, *, device: str = "cpu", precision:
     def needed_bytes(candidate: Config) -> int:
         return memory.estimate(candidate, device=device, precision=precision).total_bytes
 
+    smallest = config
     for candidate in _ever_smaller(config):
-        verdict = memory.verdict(needed_bytes(candidate), available_bytes)
-        if verdict == "fits":
+        if needed_bytes(candidate) < needed_bytes(smallest):  # what saves in a large network may cost in a small one
+            smallest = candidate
+        if memory.verdict(needed_bytes(smallest), available_bytes) == "fits":
             break
-    reasons = _reasons(config, candidate)
+    before, after = (memory.verdict(needed_bytes(found), available_bytes) for found in (config, smallest))
+    reasons = _reasons(config, smallest)
     if reasons:
-        here = f"{config.name} as it is needs {size(needed_bytes(config))}; there are {size(available_bytes)}."
+        reserve = ", of which a sixth should stay free" if before == "tight" else ""
+        here = f"{config.name} as it is needs {size(needed_bytes(config))}; there are {size(available_bytes)}{reserve}."
         reasons = (here, *reasons)
-    if verdict == "too big":
-        reasons = (*reasons, f"At least {size(needed_bytes(candidate))} are needed: choose a smaller preset.")
-    return Fitted(candidate, reasons)
+    if after == "too big":
+        reasons = (*reasons, f"At least {size(needed_bytes(smallest))} are needed: choose a smaller preset.")
+    return Fitted(smallest, reasons)
 
 
 def fit_to_time(config: Config, speed: Speed, seconds: float, *, train_tokens: int | None = None,

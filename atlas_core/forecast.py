@@ -63,7 +63,9 @@ def forecast(config: Config, speed: Speed, *, train_tokens: int | None = None,
     if val_tokens is not None:
         batches = min(batches, -(-val_tokens // (context * config.training.batch_size)))
     training_s = steps * speed.step_s
-    validation_s = counted.validations * batches * speed.validation_batch_s
+    # The forward pass of a batch is a third of what learning from it takes.
+    validation_batch_s = speed.validation_batch_s or speed.step_s / config.training.gradient_accumulation_steps / 3
+    validation_s = counted.validations * batches * validation_batch_s
     samples_s = counted.samples * config.sampling.max_new_tokens * speed.sample_token_s
     checkpoints_s = (counted.step_saves + counted.epoch_saves + counted.best_saves) * speed.save_s
     total_s = training_s + validation_s + samples_s + checkpoints_s

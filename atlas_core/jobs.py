@@ -208,13 +208,11 @@ def estimate(config: Config, *, dataset: Path | None = None, device_bytes: int |
 
     data = Dataset.open(dataset) if dataset else None
     available = device_bytes or machine_memory(config.hardware.device).total_bytes
-    asked = config  # what the speed is remembered by
-    if data:
-        config = config.replace({"model.vocab_size": data.meta.n_vocab})
-    needed = _memory(config, data)
+    config = _with_vocabulary(config, data)
+    needed = _memory(config)
     if measure:
-        yield from _measured(asked, data)
-    speed = speeds.known(asked)
+        yield from _measured(config, data)
+    speed = speeds.known(config)
     sizes = data.meta.sizes() if data else {}
     total = config.training.max_steps * config.tokens_per_step
     yield Estimate(
@@ -243,21 +241,25 @@ def within(config: Config, seconds: float, *, dataset: Path | None = None) -> It
     from atlas_core.text.dataset import Dataset
 
     data = Dataset.open(dataset) if dataset else None
-    yield from _measured(config, data)
-    speed = speeds.known(config)
+    yield from _measured(_with_vocabulary(config, data), data)
+    speed = speeds.known(_with_vocabulary(config, data))
     assert speed is not None  # it was measured just now
     fitted = fit_to_time(config, speed, seconds, **(data.meta.sizes() if data else {}))
     yield Notice(" ".join(fitted.reasons) or f"{config.name} takes that long as it is.")
     yield fitted
 
 
-def _memory(config: Config, data: Dataset | None) -> memory.Memory:
-    """What training `config` takes on the device it chooses, with the vocabulary of its text."""
+def _with_vocabulary(config: Config, data: Dataset | None) -> Config:
+    """`config` as it would be trained: the vocabulary follows the text."""
+    return config.replace({"model.vocab_size": data.meta.n_vocab}) if data else config
+
+
+def _memory(config: Config) -> memory.Memory:
+    """What training `config` takes on the device it chooses."""
     from atlas_core.hardware.device import choose_device, choose_precision
 
     device = choose_device(config.hardware.device)
-    settled = config.replace({"model.vocab_size": data.meta.n_vocab}) if data else config
-    return memory.estimate(settled, device=device.type, precision=choose_precision(config.training.precision, device))
+    return memory.estimate(config, device=device.type, precision=choose_precision(config.training.precision, device))
 
 
 def _measured(config: Config, data: Dataset | None) -> Iterator[Progress]:
@@ -266,7 +268,7 @@ def _measured(config: Config, data: Dataset | None) -> Iterator[Progress]:
     from atlas_core.hardware.device import machine_memory
     from atlas_core.training.measure import measure
 
-    free, needed_bytes = machine_memory(config.hardware.device).available_bytes, _memory(config, data).total_bytes
+    free, needed_bytes = machine_memory(config.hardware.device).available_bytes, _memory(config).total_bytes
     if needed_bytes > free:
         raise DeviceError(f"Measuring needs {people.size(needed_bytes)} of memory, and {people.size(free)} are free.",
                           "Add --fit, close other programs, or choose a smaller preset.")

@@ -129,6 +129,7 @@ class MainWindow(QMainWindow):
         self.setCentralWidget(page)
         self.addToolBar(self.run_bar)
         self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.hardware_panel)
+        self._minutes: float | None = None  # that a run may take, while the speed is being measured
         self._status, self._machine = QLabel(), QLabel()
         self._status.setObjectName("statusLine")
         self._machine.setObjectName("machineLine")
@@ -336,6 +337,8 @@ class MainWindow(QMainWindow):
         self.model_tab.set_times({name: time for name, time in times.items() if time is not None},
                                  self.session.expected(self.session.config))
         self._show_words()
+        if self._minutes is not None and not self.session.measuring:
+            self._plan_time()
 
     def _show_words(self) -> None:
         """The toolbar and the status line, from what the session knows."""
@@ -464,10 +467,20 @@ class MainWindow(QMainWindow):
         self._take_fitted(self.session.fitted())
 
     def _on_time_wished(self, minutes: float) -> None:
+        self._minutes = minutes
+        if self.session.measure_now():
+            self.model_tab.explain("Measuring how fast this machine trains it: a few seconds.")
+        else:
+            self._plan_time()
+
+    def _plan_time(self) -> None:
+        """For the minutes that were wished for."""
+        minutes, self._minutes = self._minutes, None
+        assert minutes is not None
         try:
             self._take_fitted(self.session.within(60 * minutes))
         except AtlasError as error:
-            self.model_tab.explain(f"{error.message} {error.remedy}")
+            self.model_tab.explain(f"{error.message} {error.remedy}", role="warning")
 
     def _take_fitted(self, fitted: Fitted) -> None:
         """Take over what was changed, and say why."""

@@ -48,8 +48,8 @@ def within(config: Config, seconds: float, meta: Meta | None = None) -> Fitted:
     """
     speed = _speed(config)
     if speed is None:
-        raise AtlasError("The speed of this machine is not known yet.",
-                         "Wait a moment: it is measured while nothing else is at work.")
+        raise AtlasError("How fast this machine is with these settings is not known.",
+                         "See that there is memory to measure it, or choose a smaller preset.")
     return fit_to_time(config, speed, seconds, **(meta.sizes() if meta else {}))
 
 

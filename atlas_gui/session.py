@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
@@ -16,6 +17,7 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from atlas_core import format, jobs, memory, paths, presets, runs
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control, Wish
+from atlas_core.errors import AtlasError
 from atlas_core.events import (
     CheckpointSaved,
     Cooling,
@@ -44,7 +46,7 @@ from atlas_core.hardware.processor import load_per_core
 from atlas_core.history import History
 from atlas_core.runs import RunInfo
 from atlas_core.text import library
-from atlas_core.text.dataset import is_dataset
+from atlas_core.text.dataset import is_dataset, read_meta
 from atlas_gui import errands, run_time, sentences
 from atlas_gui.crew import Crew
 from atlas_gui.errands import CameApart, Looked, Opened, Shown, TakenUp
@@ -407,6 +409,8 @@ class Session(QObject):
     def _start_training(self, config: Config, dataset: Path, folder: Path, *, resume: Path | None) -> None:
         self._train_control = control = Control()
         self._run_config = config
+        with suppress(AtlasError):  # what is wrong with the dataset, training says
+            self._run_config = config.replace({"model.vocab_size": read_meta(dataset).n_vocab})
         self._first_step, self._speed_remembered = None, False
         self.cooling = ""
         self._apart = False
@@ -634,7 +638,12 @@ class Session(QObject):
 
     def expected(self, config: Config) -> Expected | None:
         """How long a run takes; None if there is nothing to guess from."""
-        return run_time.expected(self._on_this_machine(config), self.shown.meta if self.shown else None)
+        return run_time.expected(self._as_trained(config), self.shown.meta if self.shown else None)
+
+    def _as_trained(self, config: Config) -> Config:
+        """`config` as it would be trained here: the vocabulary follows the text."""
+        here = self._on_this_machine(config)
+        return here.replace({"model.vocab_size": self.shown.meta.n_vocab}) if self.shown else here
 
     @property
     def measuring(self) -> str:
@@ -646,7 +655,7 @@ class Session(QObject):
         """Measure the chosen settings, then the presets, each once, if there is room and nothing else to do."""
         if self.state != IDLE or not self._crew.at_work() <= LIGHT - {"measure"} or load_per_core() > QUIET_LOAD:
             return
-        for config in map(self._on_this_machine, (self.config, *self._ready_made)):
+        for config in map(self._as_trained, (self.config, *self._ready_made)):
             if _work(config) in self._judged:
                 continue
             if speeds.known(config) is None and self._is_quickly_measured(config):
@@ -656,10 +665,20 @@ class Session(QObject):
 
     def _measure(self, config: Config) -> None:
         self._measured, self._measure_control = config, Control()
-        control, dataset = self._measure_control, self.dataset if config == self._on_this_machine(self.config) else None
+        control, dataset = self._measure_control, self.dataset if config == self._as_trained(self.config) else None
         self._crew.start("measure", lambda: run_time.measured(config, dataset, control), on_event=self._on_nothing,
                          on_failed=self._on_measure_failed, on_ended=self._on_measured)
         self.estimate_changed.emit()
+
+    def measure_now(self) -> bool:
+        """Measure the chosen settings if their speed is not known, quiet or not, for somebody waits.
+
+        Whether something is being measured now.
+        """
+        here = self._as_trained(self.config)
+        if self.state == IDLE and not self.measuring and speeds.known(here) is None:
+            self._measure(here)
+        return bool(self.measuring)
 
     def _is_quickly_measured(self, config: Config) -> bool:
         """Whether there is memory for it now, and as far as can be guessed it is no matter of minutes."""
@@ -693,8 +712,7 @@ class Session(QObject):
 
     def within(self, seconds: float) -> Fitted:
         """The configuration with as many steps as this machine makes in that time. Raises `AtlasError`."""
-        here = self._on_this_machine(self.config)
-        found = run_time.within(here, seconds, self.shown.meta if self.shown else None)
+        found = run_time.within(self._as_trained(self.config), seconds, self.shown.meta if self.shown else None)
         planned = {key: found.config.get(key) for key in ("training.max_steps", "training.warmup_steps")}
         return dataclasses.replace(found, config=self.config.replace(planned))
 

@@ -61,7 +61,7 @@ DARK = Palette(
 )
 
 # Further series, in the order to use them (Okabe and Ito 2008); each reads on both backgrounds.
-SERIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+SERIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999")
 
 
 class _Notifier(QObject):

@@ -60,7 +60,10 @@ def llama_check(path: Path, model: AtlasLM, tokenizer: AtlasTokenizer,
         return f"not checked with llama.cpp: {reason}"
     agreed = sum(ours == theirs for ours, theirs in zip(_choices(model, start + text, tokenizer), text, strict=True))
     if agreed < len(text) / 2:  # near ties and coarse types cost single tokens, never most of them
-        raise _failed(f"llama.cpp reads another model from it, agreeing on {agreed} of {len(text)} tokens")
+        raise ExportError(
+            f"The exported file failed its proof: llama.cpp agrees with this model on {agreed} of {len(text)} tokens.",
+            "It was removed. Export it as f32: some models' numbers are too large or too fine for 16 bits. If that "
+            "fails too, please report it.")
     return f"llama.cpp agrees on {agreed} of {len(text)} tokens"
 
 

@@ -50,18 +50,14 @@ def known(config: Config) -> Speed | None:
 
 
 def guess(config: Config) -> Speed | None:
-    """A speed from the measured work that is nearest in size, scaled by the operations; None if none was measured.
-
-    Validation is the forward pass of one batch, a third of what learning from it takes.
-    """
+    """A speed from the measured work that is nearest in size, scaled by the operations; None if none was measured."""
     work = operations(config)
     others = _read().get(machine(config), {}).values()
     nearest = min(others, key=lambda other: abs(math.log(work / other.operations)), default=None)
     if nearest is None:
         return None
     ratio, speed = work / nearest.operations, nearest.speed
-    return Speed(ratio * speed.step_s, ratio * speed.quick_step_s, ratio * speed.slow_step_s,
-                 validation_batch_s=ratio * speed.step_s / config.training.gradient_accumulation_steps / 3)
+    return Speed(ratio * speed.step_s, ratio * speed.quick_step_s, ratio * speed.slow_step_s)
 
 
 def remember(config: Config, speed: Speed) -> None:

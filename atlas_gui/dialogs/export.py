@@ -34,7 +34,7 @@ from atlas_gui import theme
 WIDTH_PX = 640
 STATUS_LINES = 2  # room for an error and its remedy, so that the buttons stay where they are
 SUFFIX = ".gguf"
-PROGRAMS = ("Run it with llama.cpp (llama-cli in releases before 2026)", "or with Ollama")
+PROGRAMS = ("Run it with llama.cpp (llama-cli in releases before December 2025)", "or with Ollama")
 
 
 @dataclass(frozen=True)

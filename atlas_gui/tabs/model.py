@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QInputDialog, QLabel, QMessageBox, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QDoubleSpinBox,
+    QHBoxLayout,
+    QInputDialog,
+    QLabel,
+    QMessageBox,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from atlas_core import format, memory
 from atlas_core.config import SECTIONS, Config
@@ -110,6 +119,7 @@ class ModelTab(QWidget):
         theme.set_role(self._facts, "muted")
         self.time_button = QPushButton("Set the time…")
         self.time_button.setObjectName("setTimeButton")
+        self.time_button.setToolTip("Plan for as many steps as this machine makes in the minutes you have")
         line = QHBoxLayout()
         line.addWidget(self._facts, 1)
         line.addWidget(self.time_button)
@@ -237,8 +247,9 @@ class ModelTab(QWidget):
         self.delete_preset_button.setEnabled(enabled)
         self._show_config()
 
-    def explain(self, reasons: str) -> None:
+    def explain(self, reasons: str, *, role: str = "muted") -> None:
         """Why the settings are what they are now; gone with the next change."""
+        theme.set_role(self._reasons, role)
         self._reasons.setText(reasons)
         self._reasons.setVisible(bool(reasons))
 
@@ -274,6 +285,8 @@ class ModelTab(QWidget):
         dialog.setLabelText("Minutes that training may take. It is planned for as many steps as\n"
                             "this machine makes meanwhile, and its learning rate falls within them:")
         dialog.doubleValueSelected.connect(self.time_wished)
+        for spin in dialog.findChildren(QDoubleSpinBox):
+            spin.setSuffix(" min")
         dialog.open()
 
     def _on_save_preset(self) -> None:
@@ -348,10 +361,7 @@ class ModelTab(QWidget):
             else "Prepare the text on the Data tab first")
 
     def _show_time_button(self) -> None:
-        self.time_button.setEnabled(self._time is not None and not self._locked)
-        self.time_button.setToolTip(
-            "Plan for as many steps as this machine makes in the minutes you have" if self._time is not None
-            else "The speed of this machine is measured while nothing else is at work")
+        self.time_button.setEnabled(not self._locked)
 
     def _sentences(self) -> list[str]:
         config = self.config()

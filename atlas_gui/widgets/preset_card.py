@@ -53,7 +53,7 @@ class PresetCard(QRadioButton):
             theme.set_role(label, "muted")
         self._character.setWordWrap(True)
         # Room for the longest, so that all bars are equally long.
-        self._need.setMinimumWidth(self._need.fontMetrics().horizontalAdvance("roughly 9 999 d · 99.9 GB"))
+        self._need.setMinimumWidth(self._need.fontMetrics().horizontalAdvance("roughly 23 h 59 min · 999 MB"))
         self._need.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         grid = QGridLayout(self)
         grid.setContentsMargins(12, 6, 12, 6)

@@ -71,9 +71,9 @@ class RunCard(QFrame):
     def _facts(self) -> QGridLayout:
         info = self.info
         facts = [
-            ("step", f"{people.count(info.step)} / {people.count(info.max_steps)}"),
-            ("best loss", people.loss(info.best_val_loss)),
-            ("loss", people.loss(info.loss)),
+            ("saved step", f"{people.count(info.step)} / {people.count(info.max_steps)}"),
+            ("best validation", people.loss(info.best_val_loss)),
+            ("training loss", people.loss(info.loss)),
             ("on disk", people.size(info.bytes)),
         ]
         grid = QGridLayout()
@@ -147,7 +147,8 @@ def summary(info: RunInfo) -> str:
     """The card in one sentence, for those who cannot see it."""
     word, _ = STATES[info.state]
     return (f"{word}, step {people.count(info.step)} of {people.count(info.max_steps)}, "
-            f"best loss {people.loss(info.best_val_loss)}, {people.size(info.bytes)}, {people.ago(info.updated_at)}")
+            f"best validation loss {people.loss(info.best_val_loss)}, {people.size(info.bytes)}, "
+            f"{people.ago(info.updated_at)}")
 
 
 def _label(text: str, role: str = "") -> QLabel:

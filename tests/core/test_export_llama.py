@@ -155,7 +155,7 @@ def test_a_context_smaller_than_the_check_fits(tmp_path: Path) -> None:
 
 def test_llama_cpp_notices_another_model(what: Trained, file: Path) -> None:
     other = lively_model(vocab_size=what.tokenizer.n_vocab, max_seq_len=64, seed=9)
-    with pytest.raises(ExportError, match="another model"):
+    with pytest.raises(ExportError, match="agrees with this model on"):
         concluded(verify.llama_check(file, other, what.tokenizer))
 
 

@@ -55,6 +55,22 @@ def test_a_batch_of_more_windows_than_can_be_added_up_is_fitted_as_far_as_that_g
     assert "choose a smaller preset" in fitted.reasons[-1]
 
 
+def test_fitting_never_makes_a_model_take_more_and_names_the_least_there_is() -> None:
+    """In a small network, computing activations twice saves less than what it loads takes."""
+    config = presets.find("NANO").config
+    single = config.replace({"training.batch_size": 1, "training.gradient_accumulation_steps": 8})
+    fitted = fit(config, 2**27)
+    assert fitted.config == single
+    assert f"At least {people.size(memory.estimate(single).total_bytes)} are needed" in fitted.reasons[-1]
+
+
+def test_a_tight_fit_is_told_as_one() -> None:
+    config = presets.find("NANO").config
+    there = round(memory.estimate(config).total_bytes * 1.1)
+    assert "of which a sixth should stay free" in fit(config, there).reasons[0]
+    assert "sixth" not in fit(config, there * 3 // 4).reasons[0]
+
+
 def test_the_reasons_name_what_was_changed() -> None:
     config = presets.find("ULTRA").config.replace({"training.batch_size": 2, "training.gradient_checkpointing": False})
     first, batch, twice = fit(config, memory.estimate(config).total_bytes // 2).reasons[:3]

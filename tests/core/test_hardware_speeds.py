@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from atlas_core import presets
+from atlas_core import jobs, presets
+from atlas_core.events import Estimate
 from atlas_core.forecast import Speed
 from atlas_core.hardware import speeds
 from tests import tiny
@@ -25,6 +26,18 @@ def test_a_measurement_is_known_for_the_same_work_only(atlas_home: Path) -> None
                   {"hardware__threads": 2}, {"hardware__compile": True}):
         assert speeds.known(tiny.config(**other)) is None
     assert [path.name for path in atlas_home.iterdir()] == [speeds.FILE_NAME]
+
+
+def test_what_is_measured_on_a_text_holds_for_its_vocabulary_alone(tmp_path: Path) -> None:
+    dataset, wide = tiny.make_dataset(tmp_path), tiny.config(model__vocab_size=4096)
+    *_, estimate, _ = jobs.estimate(wide, dataset=dataset, measure=True)
+    assert isinstance(estimate, Estimate)
+    assert estimate.time is not None
+    assert speeds.known(wide) is None
+    assert speeds.known(tiny.config()) is not None
+    *_, on_another, _ = jobs.estimate(wide)
+    assert isinstance(on_another, Estimate)
+    assert on_another.time is None
 
 
 def test_a_speed_of_as_many_threads_as_there_are_holds_for_so_many(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from atlas_core import config as settings
 from atlas_core import memory, presets
 from atlas_core.config import Config
 from atlas_core.hardware.device import MachineMemory, expected_memory
+from atlas_gui import theme
 from atlas_gui.run_time import Expected
 from atlas_gui.tabs.model import ModelTab
 from atlas_gui.widgets.command_line import train_command
@@ -59,6 +60,10 @@ def test_arrow_keys_walk_through_the_cards(tab, qtbot):
         qtbot.keyClick(card, Qt.Key.Key_Down)
     assert signal.args[0].name == "SMALL"
     assert tab.preset_list.card("SMALL").hasFocus()
+
+
+def test_every_kind_of_memory_has_a_colour():
+    assert len(expected_memory(presets.find("NANO").config, "cpu").items) <= len(theme.SERIES)
 
 
 def test_the_memory_bar_moves_with_the_form(tab):
@@ -135,9 +140,8 @@ def test_the_time_of_the_whole_run_is_told_and_whether_it_was_measured(tab):
     assert "takes roughly 5\N{NARROW NO-BREAK SPACE}h here, guessed from other models" in facts.text()
 
 
-def test_the_minutes_a_run_may_take_are_asked_for_once_the_machine_is_known(tab, qtbot):
-    assert not tab.time_button.isEnabled() and "is measured while" in tab.time_button.toolTip()
-    tab.set_times({}, Expected(600.0, measured=True))
+def test_the_minutes_a_run_may_take_are_asked_for_though_the_speed_is_not_known_yet(tab, qtbot):
+    assert tab.time_button.isEnabled()
     qtbot.mouseClick(tab.time_button, Qt.MouseButton.LeftButton)
     dialog = tab.findChild(QInputDialog, "setTimeDialog")
     assert dialog.doubleValue() == 10.0

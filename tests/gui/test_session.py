@@ -220,7 +220,7 @@ def test_the_speed_a_run_has_shown_is_remembered_and_used(qtbot: QtBot, session:
     time, twice = session.expected(longer), session.expected(longer.replace({"training.max_steps": 80}))
     assert time is not None and twice is not None
     assert time.measured and 0 < time.seconds < 200
-    assert twice.seconds == pytest.approx(2 * time.seconds)
+    assert twice.seconds == pytest.approx(2 * time.seconds, rel=0.1)  # the last step is validated only once
     wider = session.expected(longer.replace({"model.hidden_size": 64}))
     assert wider is not None and not wider.measured
 
@@ -252,7 +252,7 @@ def test_training_ends_the_measuring_at_once(
     qtbot.waitUntil(lambda: bool(session.measuring), timeout=JOB_MS)
     train_to_the_end(qtbot, session)
     qtbot.waitUntil(lambda: session.expected(session.config) is not None, timeout=JOB_MS)
-    speed = speeds.known(session.config)
+    speed = speeds.known(session._as_trained(session.config))
     assert speed is not None and speed.save_s == 0  # the run's own speed: measuring had no time to save
     session.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,10 +25,12 @@ from pytestqt.qtbot import QtBot
 
 from atlas_core import config as configuration
 from atlas_core import jobs, presets, runs
+from atlas_core.config import Config
+from atlas_core.errors import AtlasError
 from atlas_core.events import Healed, RolledBack, StepSkipped, TextPiece
 from atlas_core.forecast import Speed
 from atlas_core.hardware import speeds
-from atlas_gui import theme
+from atlas_gui import run_time, theme
 from atlas_gui.main_window import MainWindow
 from atlas_gui.session import IDLE, PAUSED, STARTING, TRAINING
 from atlas_gui.settings import Settings
@@ -449,17 +451,30 @@ def test_the_machine_fits_a_preset_that_is_too_big(window: MainWindow) -> None:
     assert not reasons.text()
 
 
-def test_a_run_is_planned_for_the_minutes_there_are(window: MainWindow) -> None:
+def test_a_run_is_planned_for_the_minutes_there_are(
+    window: MainWindow, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The speed is measured for it, unless it is known."""
+    def fails(*_: object) -> Iterator[object]:
+        raise AtlasError("The speed could not be measured: no room.")
+        yield
+
+    def measures(config: Config, *_: object) -> Iterator[object]:
+        speeds.remember(config, Speed(0.5, 0.4, 0.6, validation_batch_s=1e-9))
+        yield from ()
+
     window.model_tab.set_config(presets.find("NANO").config)
     reasons = window.findChild(QLabel, "fitReasons")
+    monkeypatch.setattr(run_time, "measured", fails)
     window.model_tab.time_wished.emit(10.0)
-    assert "not known yet" in reasons.text()
-    speeds.remember(window.session._on_this_machine(presets.find("NANO").config), Speed(0.5, 0.4, 0.6))
+    assert "Measuring" in reasons.text()
+    qtbot.waitUntil(lambda: "not known" in reasons.text(), timeout=JOB_MS)
+    monkeypatch.setattr(run_time, "measured", measures)
     window.model_tab.time_wished.emit(10.0)
-    assert window.session.config.training.max_steps == 1200
+    qtbot.waitUntil(lambda: window.session.config.training.max_steps == 1199, timeout=JOB_MS)
     assert window.session.config.training.warmup_steps == 80
     assert window.session.config.hardware == presets.find("NANO").config.hardware
-    assert "takes about 1\N{NARROW NO-BREAK SPACE}200 steps here" in reasons.text()
+    assert "takes about 1\N{NARROW NO-BREAK SPACE}199 steps here" in reasons.text()
     window.model_tab.time_wished.emit(0.1)
     assert "too few to learn from" in reasons.text()
 
