@@ -469,7 +469,7 @@ class MainWindow(QMainWindow):
     def _on_time_wished(self, minutes: float) -> None:
         self._minutes = minutes
         if self.session.measure_now():
-            self.model_tab.explain("Measuring how fast this machine trains it: a few seconds.")
+            self.model_tab.explain("Measuring how fast this machine trains it, then it is planned: less than a minute.")
         else:
             self._plan_time()
 

@@ -174,6 +174,7 @@ def _style_sheet(p: Palette) -> str:
     QLabel[role="warning"] {{ color: {p.warning}; }}
     QLabel[role="bad"] {{ color: {p.bad}; }}
 
+    QDialogButtonBox {{ dialogbuttonbox-buttons-have-icons: 0; }}
     QPushButton {{ background: {p.panel}; border: 1px solid {p.border}; border-radius: 6px; padding: 5px 12px; }}
     QPushButton:hover {{ background: {p.hover}; }}
     QPushButton:focus {{ border-color: {p.accent}; }}
