@@ -308,7 +308,7 @@ class Config:
         """
         content = to_yaml(self).encode()
         if len(content) > MAX_FILE_BYTES:
-            raise ConfigError([f"the settings are longer than {MAX_FILE_BYTES // 1024} KiB"],
+            raise ConfigError([f"The settings are longer than {MAX_FILE_BYTES // 1024} KiB"],
                               "Shorten sampling.prompts, sampling.stop and the description.")
         write_atomically(path, content)
 
@@ -350,8 +350,18 @@ class Setting:
             return ", ".join(self.choices)
         if self.low is None or self.high is None:
             return ""
-        upper = f" to {self.high:,.15g}" if self.high < ENDLESS else " or more"
-        return f"{self.low:,.15g}{upper} {self.unit}".strip()
+        upper = f" to {_written(self.high)}" if self.high < ENDLESS else " or more"
+        return f"{_written(self.low)}{upper} {self.unit}".strip()
+
+    def range_for(self, value: float) -> str:
+        """The allowed values in words if `value` is out of bounds, the broken one always among them; else empty."""
+        if self.low is None or self.high is None or self.low <= value <= self.high:
+            return ""
+        return self.bounds if value < self.low else f"{_written(self.low)} to {_written(self.high)} {self.unit}".strip()
+
+
+def _written(bound: float) -> str:
+    return f"{bound:,}" if isinstance(bound, int) else f"{bound:,.15g}"
 
 
 @cache
@@ -389,7 +399,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = _parse(small_file(path, MAX_FILE_BYTES).decode("utf-8"))
     except FileNotFoundError:
-        raise ConfigError([f"there is no file {path}"], "Check the path, or choose a preset.") from None
+        raise ConfigError([f"There is no file {path}"], "Check the path, or choose a preset.") from None
     except OSError as error:
         raise ConfigError([f"{path} cannot be read ({error.strerror})"]) from error
     except UnicodeDecodeError as error:
@@ -472,12 +482,14 @@ def contradictions(config: Config) -> list[str]:
     m, d = config.model, config.data
     problems = []
     if m.hidden_size % m.num_heads:
-        problems.append(f"model.num_heads ({m.num_heads}) must divide model.hidden_size ({m.hidden_size})")
+        problems.append(f"model.num_heads ({m.num_heads}) must divide model.hidden_size ({m.hidden_size}): "
+                        f"{_fewer_heads(m)}")
     elif m.is_llama and m.head_size % 2:
         problems.append(f"model.hidden_size ({m.hidden_size}) over model.num_heads ({m.num_heads}) makes heads of "
-                        f"{m.head_size}; model.family llama turns pairs of values, so they must be even")
+                        f"{m.head_size}; model.family llama turns pairs of values, so they must be even: {_fewer_heads(m)}")
     if m.num_heads % m.kv_heads:
-        problems.append(f"model.num_kv_heads ({m.num_kv_heads}) must divide model.num_heads ({m.num_heads})")
+        problems.append(f"model.num_kv_heads ({m.num_kv_heads}) must divide model.num_heads ({m.num_heads}): "
+                        f"lower it to {_divisor(m.num_heads, m.num_kv_heads)}")
     for s in settings().values():
         if not s.applies(config) and config.get(s.key) != s.default:
             problems.append(f"{s.key} ({config.get(s.key)}) is for model.family {s.family}, not {m.family}: "
@@ -497,10 +509,23 @@ def contradictions(config: Config) -> list[str]:
     return problems + _training_contradictions(config.training) + _cooling_contradictions(config.hardware)
 
 
+def _fewer_heads(m: Model) -> str:
+    """The remedy for attention heads that the width cannot be shared among."""
+    if m.is_llama and m.hidden_size % 2:
+        return "make the width even"
+    return f"lower model.num_heads to {_divisor(m.hidden_size // 2 if m.is_llama else m.hidden_size, m.num_heads)}"
+
+
+def _divisor(number: int, most: int) -> int:
+    """The largest divisor of `number` that is at most `most`."""
+    return max(divisor for divisor in range(1, min(number, most) + 1) if number % divisor == 0)
+
+
 def _training_contradictions(t: Training) -> list[str]:
     problems = []
     if t.scheduler_type != "constant" and t.warmup_steps > t.max_steps:
-        problems.append(f"training.warmup_steps ({t.warmup_steps}) exceeds training.max_steps ({t.max_steps})")
+        problems.append(f"training.warmup_steps ({t.warmup_steps}) exceeds training.max_steps ({t.max_steps}): "
+                        f"lower it too, say to {t.max_steps // 10}")
     if t.batch_size * t.gradient_accumulation_steps > 2**20:
         problems.append(f"training.batch_size ({t.batch_size}) times training.gradient_accumulation_steps "
                         f"({t.gradient_accumulation_steps}) is more than a million windows a step")
@@ -529,7 +554,7 @@ def _cooling_contradictions(h: Hardware) -> list[str]:
 def unknown_key(key: Any, known: Iterable[str]) -> str:
     """The sentence for a name nobody knows, with the nearest one that exists."""
     near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5) if isinstance(key, str) else []
-    return f"unknown setting {_shown(key)}" + (f" (did you mean '{near[0]}'?)" if near else "")
+    return f"{_shown(key)} is no setting" + (f" (did you mean '{near[0]}'?)" if near else "")
 
 
 def to_yaml(config: Config) -> str:
@@ -603,13 +628,14 @@ def _convert(known: Setting, value: Any) -> tuple[str, Any]:
     wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", tuple: "a list of texts"}
     converted = _as_type(known.type, value)
     if converted is None:
-        return f"{known.key} must be {wanted[known.type]}, not {_shown(value)}", value
+        bounds = f" ({known.bounds})" if known.bounds and not known.choices else ""
+        return f"{known.key} must be {wanted[known.type]}{bounds}, not {_shown(value)}", value
     if known.choices and converted not in known.choices:
         near = difflib.get_close_matches(str(converted), known.choices, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         return f"{known.key} must be one of {known.bounds}, not {_shown(converted)}{hint}", value
-    if known.low is not None and known.high is not None and not known.low <= converted <= known.high:
-        return f"{known.key} must be {known.bounds}, not {converted:g}", value
+    if allowed := known.range_for(converted):
+        return f"{known.key} must be {allowed}, not {_shown(converted)}", value
     return "", converted
 
 

@@ -70,7 +70,7 @@ def find(name: str) -> Preset:
     for candidate in (name, name.upper()):
         if candidate in known:
             return known[candidate]
-    message = settings.unknown_key(name.upper(), known).replace("setting", "preset")
+    message = settings.unknown_key(name.upper(), known).replace("is no setting", "is no preset")
     raise ConfigError([message], f"There are: {', '.join(known)}.")
 
 

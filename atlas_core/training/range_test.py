@@ -77,6 +77,6 @@ def suggestion(points: Sequence[RatePoint]) -> float:
     first = points[0].smoothed if points else math.nan
     fall = first - lowest(points).smoothed if points else 0.0
     if not fall > SMALLEST_FALL * first:
-        raise ConfigError(["the loss fell at none of the learning rates tried"],
+        raise ConfigError(["The loss fell at none of the learning rates tried"],
                           "Begin at a lower rate, or end at a higher one.")
     return next(point.learning_rate for point in points if point.smoothed <= first - MOST_OF_THE_FALL * fall)

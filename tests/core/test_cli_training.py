@@ -584,7 +584,7 @@ def test_the_walk_asks_trains_samples_and_exports(atlas: Atlas, text: Path, tmp_
     typed = [tmp_path / "nowhere", text, "huge", "wee", "first", "y", "The winds", "y"]
     events = atlas.events("start", typed="".join(f"{answer}\n" for answer in typed))
     assert "There is no" in atlas.err
-    assert "unknown preset" in atlas.err
+    assert "'HUGE' is no preset" in atlas.err
     kinds = [event["event"] for event in events]
     for kind in ("prepared", "run", "step", "generated", "exported"):
         assert kind in kinds

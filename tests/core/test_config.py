@@ -39,7 +39,7 @@ def test_numbers_have_bounds_so_that_a_form_can_show_them() -> None:
 
 def test_unknown_key_is_refused_with_the_nearest_name() -> None:
     assert problems_of({"model": {"hiden_size": 64}}) == [
-        "unknown setting 'model.hiden_size' (did you mean 'model.hidden_size'?)"]
+        "'model.hiden_size' is no setting (did you mean 'model.hidden_size'?)"]
     assert "did you mean 'training'" in problems_of({"trainig": {}})[0]
 
 
@@ -56,12 +56,16 @@ def test_contradictions_are_listed_beside_other_problems_but_not_with_what_is_br
 
 @pytest.mark.parametrize("raw, word", [
     ({"model": {"hidden_size": 65, "num_heads": 8}}, "divide"),
-    ({"model": {"family": "llama", "hidden_size": 20, "num_heads": 4}}, "must be even"),
-    ({"model": {"family": "llama", "num_heads": 8, "num_kv_heads": 3}}, "divide"),
-    ({"model": {"family": "llama", "num_heads": 4, "num_kv_heads": 8}}, "divide"),
+    ({"model": {"hidden_size": 65, "num_heads": 8}}, ": lower model.num_heads to 5"),
+    ({"model": {"family": "llama", "hidden_size": 20, "num_heads": 4}}, "must be even: lower model.num_heads to 2"),
+    ({"model": {"family": "llama", "hidden_size": 12, "num_heads": 5}}, "divide model.hidden_size (12): lower "
+                                                                        "model.num_heads to 3"),
+    ({"model": {"family": "llama", "hidden_size": 9, "num_heads": 3}}, "make the width even"),
+    ({"model": {"family": "llama", "num_heads": 8, "num_kv_heads": 3}}, "lower it to 2"),
+    ({"model": {"family": "llama", "num_heads": 4, "num_kv_heads": 8}}, "lower it to 4"),
     ({"model": {"family": "llama", "activation": "relu"}}, "leave it at gelu"),
     ({"model": {"family": "gpt2", "num_kv_heads": 2}}, "leave it at 0"),
-    ({"training": {"warmup_steps": 20, "max_steps": 10}}, "exceeds"),
+    ({"training": {"warmup_steps": 160, "max_steps": 100}}, "exceeds training.max_steps (100): lower it too, say to 10"),
     ({"data": {"chunk_tokens": 8, "chunk_overlap": 8}}, "smaller"),
     ({"data": {"val_fraction": 0.6, "test_fraction": 0.6}}, "nothing to train on"),
     ({"data": {"stride": 4096}}, "skipped"),
@@ -73,6 +77,22 @@ def test_contradictions_name_both_settings(raw: dict[str, object], word: str) ->
     assert word in problem
     section = next(iter(raw))
     assert problem.count(f"{section}.") >= 2 or "model." in problem
+
+
+@pytest.mark.parametrize(("key", "value", "said"), [
+    ("training.max_steps", 999999999999, "must be 1 to 1,000,000,000 steps, not 999999999999"),
+    ("training.max_steps", 0, "must be 1 or more steps, not 0"),
+    ("training.batch_size", 1000000000, "must be 1 to 65,536, not 1000000000"),
+    ("sampling.seed", 10**22, "must be 0 to 9,223,372,036,854,775,807, not 10000000000000000000000"),
+    ("training.learning_rate", 1e30, "must be 1e-09 to 10, not 1e+30"),
+    ("training.learning_rate", float("nan"), "must be a number (1e-09 to 10), not nan"),
+    ("training.learning_rate", float("inf"), "must be a number (1e-09 to 10), not inf"),
+    ("model.num_layers", "many", "must be a whole number (1 to 1,024), not 'many'"),
+])
+def test_a_value_out_of_bounds_is_named_as_typed_beside_the_bound_it_breaks(key: str, value: object, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config().replace({key: value})
+    assert caught.value.problems == [f"{key} {said}"]
 
 
 @pytest.mark.parametrize("value", [True, "many", None, float("nan"), float("inf"), [3], 2.5, -1, 10**30])

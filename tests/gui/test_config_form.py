@@ -88,7 +88,7 @@ def test_a_number_out_of_bounds_is_not_handed_out_and_goes_back(form, qtbot):
 def test_contradicting_entries_are_told_and_not_handed_out_until_they_agree(form, qtbot):
     with qtbot.assertNotEmitted(form.config_changed):
         type_into(qtbot, editor(form, "model.num_heads"), "7")
-    assert form.problems() == ["model.num_heads (7) must divide model.hidden_size (512)"]
+    assert form.problems() == ["model.num_heads (7) must divide model.hidden_size (512): lower model.num_heads to 4"]
     assert form.config().model.num_heads == 8
     with qtbot.waitSignal(form.config_changed) as signal:
         type_into(qtbot, editor(form, "model.hidden_size"), "448")
@@ -102,7 +102,7 @@ def test_an_unrelated_entry_is_taken_while_others_contradict(form, qtbot):
     type_into(qtbot, editor(form, "training.max_steps"), "600")
     assert form.config().training.max_steps == 600
     assert form.config().model.num_heads == 8
-    assert form.problems() == ["model.num_heads (7) must divide model.hidden_size (512)"]
+    assert form.problems() == ["model.num_heads (7) must divide model.hidden_size (512): lower model.num_heads to 4"]
 
 
 def test_showing_another_configuration_drops_what_contradicted(form, qtbot):

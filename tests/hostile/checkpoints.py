@@ -187,7 +187,7 @@ CASES = [
          "…/stranger.pt is not a readable checkpoint. Choose another checkpoint of the run; each is whole by "
          "itself."),
     Case("a flipped bit", flipped,
-         "The settings in …/stranger.pt are not valid: unknown setting 'model.iidden_size' (did you mean "
+         "The settings in …/stranger.pt are not valid: 'model.iidden_size' is no setting (did you mean "
          "'model.hidden_size'?). It was written by another version of Atlas Studio."),
     Case("a zip of something else", a_zip,
          "…/stranger.pt is not a readable checkpoint. Choose another checkpoint of the run; each is whole by "
@@ -213,8 +213,8 @@ CASES = [
          "written by another version of Atlas Studio."),
     Case("settings with a trillion layers",
          changed(lambda state: state["config"]["model"].update(num_layers=10**12)),
-         "The settings in …/stranger.pt are not valid: model.num_layers must be 1 to 1,024, not 1e+12. It was "
-         "written by another version of Atlas Studio."),
+         "The settings in …/stranger.pt are not valid: model.num_layers must be 1 to 1,024, not 1000000000000. It "
+         "was written by another version of Atlas Studio."),
     Case("settings with as many layers as are allowed, and weights for two",
          changed(lambda state: state["config"]["model"].update(num_layers=1024)),
          "…/stranger.pt does not fit its own settings: blocks.10.attention.output.bias is None, needed (32,). The "
