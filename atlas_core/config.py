@@ -486,7 +486,8 @@ def contradictions(config: Config) -> list[str]:
                         f"{_fewer_heads(m)}")
     elif m.is_llama and m.head_size % 2:
         problems.append(f"model.hidden_size ({m.hidden_size}) over model.num_heads ({m.num_heads}) makes heads of "
-                        f"{m.head_size}; model.family llama turns pairs of values, so they must be even: {_fewer_heads(m)}")
+                        f"{m.head_size}; model.family llama turns pairs of values, so they must be even: "
+                        f"{_fewer_heads(m)}")
     if m.num_heads % m.kv_heads:
         problems.append(f"model.num_kv_heads ({m.num_kv_heads}) must divide model.num_heads ({m.num_heads}): "
                         f"lower it to {_divisor(m.num_heads, m.num_kv_heads)}")

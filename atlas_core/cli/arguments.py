@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import re
 import shlex
 import subprocess
@@ -21,6 +20,7 @@ from atlas_core.events import Notice
 from atlas_core.fitting import Fitted
 from atlas_core.hardware.device import fitted_here, machine_memory
 
+MOST_MINUTES = 365 * 24 * 60
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -125,6 +125,8 @@ def memory_size(text: str) -> int:
 def minutes(text: str) -> float:
     """ "10" or "0.5"."""
     with contextlib.suppress(ValueError):
-        if 0 < (number := float(text)) < math.inf:
+        if 0 < (number := float(text)) <= MOST_MINUTES:
             return number
+        if number > MOST_MINUTES:
+            raise argparse.ArgumentTypeError(f"'{text}' is more than a year: at most {MOST_MINUTES} minutes")
     raise argparse.ArgumentTypeError(f"'{text}' is not a number of minutes: write it like 10 or 0.5")

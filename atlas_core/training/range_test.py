@@ -9,10 +9,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from atlas_core.config import Config
+from atlas_core.config import Config, settings
 from atlas_core.control import Control
 from atlas_core.errors import ConfigError, NumericsError
 from atlas_core.events import Notice, RateFound, RatePoint
+from atlas_core.format import many
 from atlas_core.history import Smoother
 from atlas_core.text.dataset import Dataset
 from atlas_core.training.trainer import Trainer
@@ -31,9 +32,7 @@ def range_test(config: Config, dataset: Dataset, control: Control, *, low: float
     Ends early when the smoothed loss is `EXPLODED` times its lowest or no number, or (without `RateFound`) when
     `control` says stop. Raises `ConfigError` for a range in which nothing can be found.
     """
-    if not 0 < low < high or steps < FEWEST_STEPS:
-        raise ConfigError([f"a range test of {steps} steps from {low:g} to {high:g} finds nothing"],
-                          f"Take at least {FEWEST_STEPS} steps, and a highest rate above the lowest.")
+    refuse_blind(low, high, steps)
     trainer = Trainer(config, dataset, Path(), control, rate=rising(low, high, steps))  # no folder: it never saves
     smoother, points = Smoother(SMOOTHING), list[RatePoint]()
     while len(points) < steps and not control.stopping and not exploded(points):
@@ -49,6 +48,20 @@ def range_test(config: Config, dataset: Dataset, control: Control, *, low: float
     if len(points) == steps and lowest(points) is points[-1]:
         yield Notice(f"The loss was still falling at {high:g}, the highest rate tried: try higher ones too.", "warning")
     yield RateFound(float(f"{rate:.1e}"), tuple(points))  # finer than two digits no such test can tell rates apart
+
+
+def refuse_blind(low: float, high: float, steps: int) -> None:
+    """Raises `ConfigError` for a range in which nothing can be found, or nothing that a run could take."""
+    if steps < FEWEST_STEPS:
+        raise ConfigError([f"A range test of {many(steps, 'step')} is too short to find anything"],
+                          f"Take at least {FEWEST_STEPS} steps.")
+    for name, rate in (("lowest", low), ("highest", high)):
+        if allowed := settings()["training.learning_rate"].range_for(rate):
+            raise ConfigError([f"The {name} rate of a range test must be {allowed}, as any learning rate, "
+                               f"not {rate:g}"], "Choose one within.")
+    if low >= high:
+        raise ConfigError([f"The lowest rate of the range test ({low:g}) is not below the highest ({high:g})"],
+                          "Lower the one or raise the other.")
 
 
 def rising(low: float, high: float, steps: int) -> Callable[[int], float]:

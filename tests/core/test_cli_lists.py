@@ -137,7 +137,14 @@ def test_an_estimate_for_minutes_plans_what_this_machine_does_in_them(
     assert "too few to learn from" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("minutes", ["0", "-3", "soon", "inf", "nan"])
+@pytest.mark.parametrize("minutes", ["0", "-3", "soon", "nan"])
 def test_minutes_that_are_none_are_refused(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["estimate", "--preset", "nano", f"--minutes={minutes}"]) == 2
     assert f"'{minutes}' is not a number of minutes: write it like 10 or 0.5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("minutes", ["525601", "1e300", "inf"])
+@pytest.mark.parametrize("verb", ["estimate", "train", "demo"])
+def test_more_minutes_than_a_year_are_refused(verb: str, minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, f"--minutes={minutes}"]) == 2
+    assert f"'{minutes}' is more than a year: at most 525600 minutes" in capsys.readouterr().err

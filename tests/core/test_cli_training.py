@@ -144,7 +144,7 @@ def test_lr_find_says_how_to_use_its_rate(atlas: Atlas, dataset: Path) -> None:
 
 def test_lr_find_refuses_a_range_in_which_nothing_can_be_found(atlas: Atlas, dataset: Path) -> None:
     assert atlas("lr-find", *tiny(), "--data", dataset, "--low", "1", "--high", "0.1") == 1
-    assert "highest rate above the lowest" in atlas.err
+    assert "(1) is not below the highest (0.1)" in atlas.err
 
 
 def test_a_run_that_ends_early_is_a_success_that_says_so(atlas: Atlas, dataset: Path, tmp_path: Path) -> None:

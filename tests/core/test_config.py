@@ -65,7 +65,7 @@ def test_contradictions_are_listed_beside_other_problems_but_not_with_what_is_br
     ({"model": {"family": "llama", "num_heads": 4, "num_kv_heads": 8}}, "lower it to 4"),
     ({"model": {"family": "llama", "activation": "relu"}}, "leave it at gelu"),
     ({"model": {"family": "gpt2", "num_kv_heads": 2}}, "leave it at 0"),
-    ({"training": {"warmup_steps": 160, "max_steps": 100}}, "exceeds training.max_steps (100): lower it too, say to 10"),
+    ({"training": {"warmup_steps": 160, "max_steps": 100}}, "training.max_steps (100): lower it too, say to 10"),
     ({"data": {"chunk_tokens": 8, "chunk_overlap": 8}}, "smaller"),
     ({"data": {"val_fraction": 0.6, "test_fraction": 0.6}}, "nothing to train on"),
     ({"data": {"stride": 4096}}, "skipped"),
