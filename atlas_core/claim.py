@@ -49,8 +49,7 @@ def claimed(run: Path) -> Iterator[Claim]:
         run.mkdir(parents=True, exist_ok=True)
         claim = Claim(run)
     except Timeout:
-        raise CheckpointError(f"{run} is being trained by another process now.",
-                              "Wait for it, stop it, or choose a new folder.") from None
+        raise taken(run) from None
     except OSError as error:
         raise cannot_write(run, error) from error
     try:
@@ -61,6 +60,12 @@ def claimed(run: Path) -> Iterator[Claim]:
             discard(run / LOCK_FILE)
             with suppress(OSError):
                 run.rmdir()
+
+
+def taken(run: Path) -> CheckpointError:
+    """The sentence for a run that is not ours to train now."""
+    return CheckpointError(f"{run} is being trained by another process now.",
+                           "Wait for it, stop it, or choose a new folder.")
 
 
 def is_claimed(run: Path) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from atlas_core import continuity, jobs, paths, runs, soundness
 from atlas_core import format as people
-from atlas_core.claim import claimed
+from atlas_core.claim import claimed, is_claimed, taken
 from atlas_core.cli import arguments, questions
 from atlas_core.config import Config
 from atlas_core.continuity import MadeOn
@@ -93,6 +93,8 @@ def _go_on_from(args: argparse.Namespace, place: Path) -> Plan:
     found, damaged = soundness.newest_sound(place) if place.is_dir() else (None, ())
     if found is not None:
         return dataclasses.replace(_go_on(args, found.path), resume=place)
+    if place.is_dir() and is_claimed(place):  # before its first save
+        raise taken(place)
     if damaged:
         raise CheckpointError(f"Every checkpoint of {place} is damaged.", "Begin anew with --resume never.")
     if place.is_dir() and runs.is_run(place):

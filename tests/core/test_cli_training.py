@@ -19,6 +19,7 @@ import pytest
 from atlas_core import config as settings
 from atlas_core import fitting, paths, runs
 from atlas_core import format as people
+from atlas_core.claim import claimed
 from atlas_core.cli import main
 from atlas_core.cli.generate import InOrder, read_prompts
 from atlas_core.errors import DataError
@@ -370,6 +371,20 @@ def test_a_damaged_checkpoint_that_is_named_is_refused(atlas: Atlas, interrupted
 def test_a_run_that_saved_nothing_says_so(atlas: Atlas, interrupted_run: Path) -> None:
     shutil.rmtree(interrupted_run / runs.CHECKPOINTS_FOLDER)
     assert "before anything was saved" in atlas.events("train", "--resume", interrupted_run, status=1)[-1]["error"]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("how", ["by name", "in --out"])
+def test_a_run_that_is_being_trained_and_has_saved_nothing_yet_is_left_to_its_trainer(
+        atlas: Atlas, interrupted_run: Path, dataset: Path, how: str, begun: bool) -> None:
+    shutil.rmtree(interrupted_run / runs.CHECKPOINTS_FOLDER)
+    if not begun:
+        (interrupted_run / runs.CONFIG_FILE).unlink()
+    resume = ["--resume", interrupted_run] if how == "by name" else ["--out", interrupted_run, "--resume", "auto"]
+    with claimed(interrupted_run):
+        failed = atlas.events("train", *tiny(), "--data", dataset, *resume, status=1)[-1]
+    assert failed["error"] == f"{interrupted_run} is being trained by another process now."
+    assert (interrupted_run / runs.METRICS_FILE).exists()
 
 
 def test_the_name_of_a_configuration_leads_to_no_place_outside_the_runs(
