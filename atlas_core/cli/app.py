@@ -8,16 +8,18 @@ from __future__ import annotations
 import argparse
 import atexit
 import io
+import os
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from atlas_core import __version__, paths
 from atlas_core.cli import demo, estimate, evaluate, export, generate, lr_find, prepare, presets, runs, start, train
-from atlas_core.cli.show import JsonLines, Show, Terminal, silence_stdout
+from atlas_core.cli.show import JsonLines, OutputError, Show, Terminal, silence_stdout
 from atlas_core.errors import AtlasError
 from atlas_core.events import Failed, Finished
 
@@ -44,6 +46,7 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
+    _open_closed_streams()
     as_json = "--json" in argv  # looked up before parsing: wrong usage is an event as well
     _set_encodings(utf8=as_json)
     show: Show = JsonLines() if as_json else Terminal()
@@ -54,9 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         silence_stdout()  # whoever read our output has seen enough
-    except OSError:
+    except OSError as error:  # a closed terminal or a full disk
         silence_stdout()
-        return status or FAILED  # a closed terminal or a full disk: nothing can be told any more
+        with suppress(OSError):
+            print(f"The output cannot be written: {error.strerror or error}.\n"
+                  "Make room on its disk, or write it elsewhere.", file=sys.stderr, flush=True)
+        return status or FAILED
     atexit.unregister(_heed_no_interrupt)
     atexit.register(_heed_no_interrupt)  # last in, first out: before torch tidies up
     return status
@@ -80,7 +86,7 @@ def _run(argv: Sequence[str], show: Show) -> int:
         return _fail(show, "The memory is full.", "Close other programs, or choose a smaller preset.")
     except KeyboardInterrupt:
         show(Finished("interrupted"))
-    except BrokenPipeError:
+    except (BrokenPipeError, OutputError):
         raise
     except OSError as error:
         _log_traceback(argv)
@@ -108,6 +114,13 @@ def _parser() -> Parser:
         verb.add_argument("--json", action="store_true", help="write one JSON event a line and nothing else")
         verb.set_defaults(run=module.run)
     return parser
+
+
+def _open_closed_streams() -> None:
+    """A stream that was closed before the start (`atlas runs >&-`) is None: then nothing is read or told there."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # each takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open until the end
 
 
 def _set_encodings(*, utf8: bool) -> None:

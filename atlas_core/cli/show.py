@@ -45,6 +45,10 @@ PIPE_WIDTH = 200  # where nobody's window limits it, a table need not be cut
 CONTROL = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
 
 
+class OutputError(OSError):
+    """What is shown cannot be written: a full disk, a terminal that is gone."""
+
+
 class Show(ABC):
     """Takes events and shows them. `finished` is the last `Finished` among them."""
 
@@ -90,9 +94,9 @@ class Show(ABC):
             write(*values)
         except (OSError, SystemExit) as gone:
             if self._control is None:
-                if isinstance(gone, SystemExit):  # rich makes this of a broken pipe
+                if isinstance(gone, (BrokenPipeError, SystemExit)):  # rich makes this of a broken pipe
                     raise BrokenPipeError from gone
-                raise
+                raise OutputError(gone.errno, gone.strerror) from gone
             self._reader_gone = True
             self._control.stop()
 

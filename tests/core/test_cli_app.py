@@ -126,6 +126,26 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX closes them")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("argv", [["runs"], ["presets", "NANO"], ["presets", "NANO", "--json"]])
+def test_a_stream_that_is_closed_is_no_error(argv: list[str], closed: str) -> None:
+    program = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "atlas_core", *argv]
+    ran = subprocess.run(program, capture_output=True, text=True, check=False, timeout=60, encoding="utf-8")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert bool(ran.stdout) == (" >&-" not in f" {closed}")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no such disk")
+@pytest.mark.parametrize("argv", [["presets"], ["presets", "NANO"], ["estimate", "--preset", "NANO", "--json"]])
+def test_output_to_a_full_disk_is_told_on_standard_error(argv: list[str]) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        ran = subprocess.run([sys.executable, "-m", "atlas_core", *argv], stdout=full, stderr=subprocess.PIPE,
+                             text=True, check=False, timeout=60, encoding="utf-8")
+    assert (ran.returncode, ran.stderr) == (1, "The output cannot be written: No space left on device.\n"
+                                               "Make room on its disk, or write it elsewhere.\n")
+
+
 def test_a_terminal_that_knows_only_ascii_does_not_stop_the_program(tmp_path: Path) -> None:
     config = tmp_path / "umlaut.yaml"
     config.write_text("name: Übung\n", encoding="utf-8")
