@@ -156,11 +156,12 @@ def compared(event: EvalDone) -> str:
 
 
 def progress(event: Progress) -> str:
-    """ "12 of 37 documents"; bytes in units people know; "..." while there is nothing to count."""
+    """ "12 of 37 documents", "1 of 1 window"; bytes in units people know; "..." while there is nothing to count."""
     if not event.done and not event.total:
         return "..."
     number = people.size if event.unit == "bytes" else people.count
-    unit = "" if event.unit == "bytes" else f" {event.unit}"
+    noun = event.unit.removesuffix("s") if (event.total or event.done) == 1 else event.unit
+    unit = "" if event.unit == "bytes" else f" {noun}"
     return f"{number(event.done)} of {number(event.total)}{unit}" if event.total else f"{number(event.done)}{unit}"
 
 

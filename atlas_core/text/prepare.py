@@ -300,7 +300,7 @@ def _check_enough(tokens: int, job: _Job) -> None:
         return
     found = f"only {many(tokens, 'token')} of text" if tokens else "no text"
     why = "; ".join(_skip_sentence(**skip) for skip in job.skips())
-    raise DataError(f"There is {found} in what was chosen{f' ({why})' if why else ''}.",
+    raise DataError(f"There {'are' if tokens > 1 else 'is'} {found} in what was chosen{f' ({why})' if why else ''}.",
                     f"{ADD_TEXT} For .jsonl, data.text_field names the field that holds the text.")
 
 

@@ -215,6 +215,9 @@ def test_progress_is_told_in_its_own_unit() -> None:
     assert sentences.progress(Progress(3, 37, "documents")) == "3 of 37 documents"
     assert sentences.progress(Progress(2**20, 2**21, "bytes")).replace("\u202f", " ") == "1.0 MB of 2.0 MB"
     assert sentences.progress(Progress(5, 0, "tokens")) == "5 tokens"
+    assert sentences.progress(Progress(1, 1, "windows")) == "1 of 1 window"
+    assert sentences.progress(Progress(1, 37, "windows")) == "1 of 37 windows"
+    assert sentences.progress(Progress(1, 0, "tokens")) == "1 token"
     assert sentences.progress(Progress(0, 0, "")) == "..."
 
 

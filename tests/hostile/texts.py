@@ -200,6 +200,9 @@ CASES = [
     Case("one byte", file(b"x"),
          "There is only 1 token of text in what was chosen. Add .txt, .md or .jsonl files, folders of them, or a "
          ".zip. For .jsonl, data.text_field names the field that holds the text."),
+    Case("three bytes", file(b"x y"),
+         "There are only 2 tokens of text in what was chosen. Add .txt, .md or .jsonl files, folders of them, or a "
+         ".zip. For .jsonl, data.text_field names the field that holds the text."),
     Case("binary that calls itself text", file(bytes(range(256)) * 40),
          "There is no text in what was chosen (1 skipped (not text (binary)): a.txt). Add .txt, .md or .jsonl "
          "files, folders of them, or a .zip. For .jsonl, data.text_field names the field that holds the text."),
