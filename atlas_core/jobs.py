@@ -24,6 +24,7 @@ from atlas_core.events import Estimate, EvalDone, Event, Exported, Finished, Gen
 from atlas_core.fitting import Fitted, fit_to_time
 from atlas_core.forecast import Speed, forecast
 from atlas_core.hardware.awake import awake
+from atlas_core.shell import quoted
 
 if TYPE_CHECKING:
     from atlas_core.text.dataset import Dataset
@@ -164,10 +165,14 @@ def evaluate(checkpoint: Path, dataset: Path, control: Control, *, split: str = 
     from atlas_core.training.weights import WORKING_TYPES
 
     data = Dataset.open(dataset)
+    if split not in data.meta.splits:
+        held = " or ".join(f"--split {name}" for name in data.meta.splits)
+        raise DataError(f"The dataset {data.path} has no part '{split}' to measure on.",
+                        f"Take {held}, or prepare it again with data.{split}_fraction above 0.")
     loaded = load_model(runs.resolve(checkpoint), device=choose_device("auto"))
     if data.tokenizer.fingerprint != loaded.tokenizer.fingerprint:
         raise DataError("The dataset was prepared with another tokenizer than the model has.",
-                        f"Prepare the text again with --tokenizer {loaded.path.parent.parent}.")
+                        f"Prepare the text again, with --tokenizer {quoted(loaded.path.parent.parent)} this time.")
     precision = choose_precision("auto", loaded.model.device)
     model = loaded.model.to(WORKING_TYPES.get(precision, torch.float32))
     windows = validation.validation_windows(data, split, loaded.config.model.max_seq_len)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
-import shlex
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -105,12 +102,6 @@ def add_settings(parser: argparse._ActionsContainer, chosen: Iterable[Setting]) 
 def given_settings(args: argparse.Namespace, chosen: Iterable[Setting]) -> dict[str, Any]:
     """The settings whose flags were given, by dotted key."""
     return {s.key: getattr(args, s.name) for s in chosen if getattr(args, s.name) is not None}
-
-
-def quoted(*words: object) -> str:
-    """Words as they must be typed in this system's shell."""
-    texts = [str(word) for word in words]
-    return subprocess.list2cmdline(texts) if sys.platform == "win32" else shlex.join(texts)
 
 
 def memory_size(text: str) -> int:

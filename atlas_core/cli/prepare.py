@@ -11,6 +11,7 @@ from atlas_core.cli import arguments
 from atlas_core.cli.interrupt import stoppable
 from atlas_core.cli.show import Show
 from atlas_core.config import Config
+from atlas_core.shell import quoted
 
 CLEANING = tuple(s.name.removeprefix("clean_") for s in settings.settings().values() if s.name.startswith("clean_"))
 
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace, show: Show) -> None:
         for event in jobs.prepare(args.sources, out, config, control):
             show(event)
     if not show.interrupted:
-        show.say(f"Train on it: atlas train --data {arguments.quoted(out)}")
+        show.say(f"Train on it: atlas train --data {quoted(out)}")
 
 
 def wanted_config(args: argparse.Namespace) -> Config:

@@ -22,6 +22,7 @@ from atlas_core.config import Config
 from atlas_core.continuity import MadeOn
 from atlas_core.errors import AtlasError, CheckpointError
 from atlas_core.runs import CheckpointInfo
+from atlas_core.shell import quoted
 
 MODES = ("auto", "ask", "never")
 
@@ -73,7 +74,7 @@ def describe(info: CheckpointInfo, plan: Plan) -> str:
 
 def command(run: Path) -> str:
     """What to type to go on with `run`."""
-    return f"atlas train --resume {arguments.quoted(run)}"
+    return f"atlas train --resume {quoted(run)}"
 
 
 def _run_to_go_on_with(args: argparse.Namespace, *, anywhere: bool) -> Path | None:

@@ -16,6 +16,7 @@ from atlas_core.cli import presets as presets_verb
 from atlas_core.cli.show import Show
 from atlas_core.events import Finished
 from atlas_core.presets import Preset
+from atlas_core.shell import quoted
 
 SAMPLE = "sample"
 
@@ -91,7 +92,7 @@ def take_it_away(folder: Path, show: Show) -> None:
 def do(verb: ModuleType, argv: list[str], show: Show) -> None:
     """Carry out another command as a part of this one."""
     name = verb.__name__.rpartition(".")[2]
-    show.say(f"atlas {name} {arguments.quoted(*argv)}")
+    show.say(f"atlas {name} {quoted(*argv)}")
     parser = argparse.ArgumentParser(prog=f"atlas {name}")
     verb.add_arguments(parser)
     with show.part():

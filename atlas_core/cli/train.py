@@ -16,6 +16,7 @@ from atlas_core.cli.sample import sample_dataset
 from atlas_core.cli.show import Show
 from atlas_core.errors import ConfigError
 from atlas_core.events import Notice
+from atlas_core.shell import quoted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +86,7 @@ def summary(details: dict[str, Any]) -> str:
 
 
 def _next_steps(run: Path) -> str:
-    name = arguments.quoted(run)
+    name = quoted(run)
     return f"Talk to it: atlas generate {name} --interactive\nTake it away: atlas export {name} --to model.gguf"
 
 

@@ -12,6 +12,7 @@ from atlas_core import presets
 from atlas_core.cli import arguments, prepare
 from atlas_core.cli.generate import FLAGS
 from atlas_core.config import Config
+from atlas_core.shell import quoted
 
 
 def parsed(*argv: str) -> argparse.Namespace:
@@ -72,8 +73,8 @@ def test_only_flags_that_were_given_change_a_setting() -> None:
 
 
 def test_a_path_is_quoted_for_the_shell() -> None:
-    assert arguments.quoted(Path("my runs/first")) in ("'my runs/first'", '"my runs/first"', '"my runs\\first"')
-    assert arguments.quoted(Path("run")) == "run"
+    assert quoted(Path("my runs/first")) in ("'my runs/first'", '"my runs/first"', '"my runs\\first"')
+    assert quoted(Path("run")) == "run"
 
 
 @pytest.mark.parametrize(("text", "kept"), [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -571,6 +572,28 @@ def test_a_run_is_evaluated_on_its_own_data_unless_told_otherwise(
     (first,), (second,) = ([e for e in events if e["event"] == "eval"] for events in (by_itself, told))
     assert first["val_loss"] == second["val_loss"]
     assert first["step"] == 6
+
+
+def test_a_text_without_a_part_kept_aside_is_measured_on_another(
+        atlas: Atlas, finished_run: Path, text: Path, tmp_path: Path) -> None:
+    argv = ("--tokenizer", finished_run, "--val-fraction", "0")
+    atlas.events("prepare", text, "--out", tmp_path / "all", *argv)
+    assert atlas("evaluate", finished_run, "--data", tmp_path / "all") == 1
+    assert "no part 'val'" in atlas.err
+    assert "Take --split train, or prepare it again with data.val_fraction above 0." in atlas.err
+    assert atlas("evaluate", finished_run, "--data", tmp_path / "all", "--split", "train") == 0
+
+
+def test_a_remedy_can_be_pasted_though_the_path_has_spaces(
+        atlas: Atlas, finished_run: Path, text: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished_run, tmp_path / "my run"))
+    atlas.events("prepare", text, "--out", tmp_path / "other", "--tokenizer", "bpe:270")
+    assert atlas("evaluate", run, "--data", tmp_path / "other") == 1
+    remedy = atlas.err.splitlines()[-1]
+    flags = shlex.split(remedy.removeprefix("Prepare the text again, with ").removesuffix(" this time."))
+    assert flags == ["--tokenizer", str(run)]
+    assert atlas("prepare", text, "--out", tmp_path / "again", *flags) == 0
+    assert atlas("evaluate", run, "--data", tmp_path / "again") == 0
 
 
 def test_runs_are_listed_and_looked_at(atlas: Atlas, finished_run: Path, interrupted_run: Path) -> None:
