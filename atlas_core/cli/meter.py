@@ -20,12 +20,16 @@ class Meter(Protocol):
 
     def clear(self) -> None: ...
 
+    def remark(self, sentence: str) -> None:
+        """A line that may be left out where many come at once."""
+
 
 class LiveMeter:
     """One bar at the bottom of a terminal; what is printed meanwhile scrolls by above it."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, say: Callable[[str], None]) -> None:
         self._console = console
+        self._say = say
         self._bar: Progress | None = None
         self._label = ""
 
@@ -39,6 +43,9 @@ class LiveMeter:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+    def remark(self, sentence: str) -> None:
+        self._say(sentence)
 
     def _begin(self, label: str) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
@@ -58,7 +65,7 @@ class LineMeter:
         self._say = say
         self._now = now
         self._label = ""
-        self._next_at = 0.0
+        self._next_at = self._next_remark_at = 0.0
 
     def update(self, label: str, done: int, total: int, numbers: str) -> None:
         due = label != self._label or done == total or self._now() >= self._next_at
@@ -69,3 +76,8 @@ class LineMeter:
 
     def clear(self) -> None:
         self._label = ""
+
+    def remark(self, sentence: str) -> None:
+        if self._now() >= self._next_remark_at:
+            self._next_remark_at = self._now() + SECONDS_BETWEEN_LINES
+            self._say(sentence)

@@ -20,6 +20,7 @@ from atlas_core.cli.rate_plot import rate_plot
 from atlas_core.control import Control
 from atlas_core.events import (
     Cooling,
+    EpochDone,
     Estimate,
     EvalDone,
     Event,
@@ -167,7 +168,7 @@ class Terminal(Show):
 
     @cached_property
     def _meter(self) -> Meter:
-        return LiveMeter(self._console) if self._console.is_terminal else LineMeter(self.say)
+        return LiveMeter(self._console, self.say) if self._console.is_terminal else LineMeter(self.say)
 
     def _show(self, event: Event) -> None:  # noqa: PLR0912 - a branch for each kind of event
         if isinstance(event, Progress):
@@ -190,6 +191,8 @@ class Terminal(Show):
             self._line(sentences.sentence(event), style="yellow")
         elif isinstance(event, Estimate):
             self._estimate(event)
+        elif isinstance(event, EpochDone):
+            self._meter.remark(sentences.sentence(event))
         elif isinstance(event, RatePoint):
             self._meter.update("rate", event.step, event.steps, sentences.rate_point(event))
         elif isinstance(event, RateFound):

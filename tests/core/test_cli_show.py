@@ -25,6 +25,7 @@ from atlas_core.control import Control
 from atlas_core.errors import AtlasError
 from atlas_core.events import (
     CheckpointSaved,
+    EpochDone,
     EvalDone,
     Failed,
     Finished,
@@ -181,7 +182,7 @@ def test_a_part_that_is_done_does_not_end_the_command(capsys: pytest.CaptureFixt
 
 def test_a_bar_moves_on_a_terminal_and_notices_scroll_by_above_it() -> None:
     screen = io.StringIO()
-    meter = LiveMeter(Console(file=screen, force_terminal=True, width=100, legacy_windows=False))
+    meter = LiveMeter(Console(file=screen, force_terminal=True, width=100, legacy_windows=False), print)
     meter.update("step", 1, 2, "loss 9.000")
     meter.update("step", 2, 2, "loss 1.000")
     meter.clear()
@@ -201,6 +202,31 @@ def test_lines_come_at_the_beginning_now_and_then_and_at_the_end() -> None:
     assert said[0] == "step 1"
     assert said[-1] == "step 100"
     assert len(said) == pytest.approx(100 / SECONDS_BETWEEN_LINES + 1, abs=1)
+
+
+def test_remarks_that_come_at_once_are_thinned_and_on_a_terminal_all_are_said() -> None:
+    clock, said = [0.0], []
+    meter = LineMeter(said.append, now=lambda: clock[0])
+    for number in range(100):
+        meter.update("step", number, 100, "")  # has a clock of its own
+        meter.remark(f"epoch {number}")
+        clock[0] += 1.0
+    assert [line for line in said if "epoch" in line] == [f"epoch {number}" for number in range(0, 100, 10)]
+    said.clear()
+    live = LiveMeter(Console(file=io.StringIO()), said.append)
+    for number in range(100):
+        live.remark(f"epoch {number}")
+    assert len(said) == 100
+
+
+def test_epochs_of_one_step_each_are_not_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    with Terminal() as show:
+        show(RUN)
+        for number in range(1, 1501):
+            show(step(number))
+            show(EpochDone(number, number, 2.0, math.exp(2.0), 0.1, 2048))
+    out = capsys.readouterr().out
+    assert "epoch 1 done at step 1" in out and out.count("done at step") < 5
 
 
 def test_a_new_label_is_told_at_once() -> None:
