@@ -44,8 +44,9 @@ class SettingListed(Event):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", nargs="?", help="show this one as a configuration file")
-    parser.add_argument("--settings", action="store_true", help="show every setting with its default and bounds")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("name", metavar="NAME", nargs="?", help="show this one as a configuration file")
+    what.add_argument("--settings", action="store_true", help="show every setting with its default and bounds")
 
 
 def run(args: argparse.Namespace, show: Show) -> None:

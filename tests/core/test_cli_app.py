@@ -46,6 +46,7 @@ def test_every_verb_explains_itself_and_takes_json(verb: str, capsys: pytest.Cap
 @pytest.mark.parametrize("argv", [
     [], ["fly"], ["presets", "--bogus"], ["train", "--preset", "a", "--config", "b"], ["export", "somewhere"],
     ["estimate", "--device-memory", "much"], ["generate", "run"], ["prepare", "a.txt", "--clean", "teeth"],
+    ["presets", "NANO", "--settings"],
 ])
 def test_wrong_usage_ends_with_status_2_and_one_sentence(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 2
