@@ -318,8 +318,8 @@ class Exported(Event):
 
 @dataclass(frozen=True)
 class Finished(Event):
-    """The last event of a job that went well. `reason`: "done", "early" (nothing more to gain), "stopped" or
-    "interrupted"."""
+    """The last event of a job that went well; `reason` is "done", "early" (nothing more to gain), "stopped" (by a
+    wish, gently) or "interrupted" (broken off at once)."""
 
     event: ClassVar[str] = "finished"
     reason: str = "done"
