@@ -497,9 +497,11 @@ class Session(QObject):
         steps = step.step - self._first_step.step
         config = self._run_config
         # With rests it would say nothing about other settings.
-        if steps >= SPEED_STEPS and not self.cooling and not self._speed_remembered and speeds.known(config) is None:
+        if steps >= SPEED_STEPS and not self.cooling and not self._speed_remembered:
             self._speed_remembered = True
-            speed = Speed(*[(step.seconds - self._first_step.seconds) / steps] * 3)
+            step_s = (step.seconds - self._first_step.seconds) / steps  # truer than what a busy moment was measured at
+            speed = dataclasses.replace(speeds.known(config) or Speed(step_s, step_s, step_s),
+                                        step_s=step_s, quick_step_s=step_s, slow_step_s=step_s, slowdown=1.0)
             self._crew.start("remember", lambda: errands.remember(config, speed), on_event=self._on_nothing,
                              on_failed=self.failed, on_ended=self.estimate_changed)
 

@@ -16,6 +16,7 @@ from atlas_core.config import Config, Sampling
 from atlas_core.control import Control
 from atlas_core.errors import AtlasError
 from atlas_core.events import Generated, StepDone, TextPiece
+from atlas_core.forecast import Speed
 from atlas_core.hardware import speeds
 from atlas_core.model.gpt import AtlasLM
 from atlas_gui import run_time
@@ -217,6 +218,11 @@ def test_the_speed_a_run_has_shown_is_remembered_and_used(qtbot: QtBot, session:
     assert session.expected(longer) is None
     train_to_the_end(qtbot, session)
     qtbot.waitUntil(lambda: session.expected(longer) is not None, timeout=JOB_MS)
+    trained = session._as_trained(longer)
+    speeds.remember(trained, Speed(1000.0, 900.0, 1100.0, save_s=0.25))  # as if it had been measured in a busy moment
+    train_to_the_end(qtbot, session)
+    qtbot.waitUntil(lambda: speeds.known(trained).step_s < 5, timeout=JOB_MS)
+    assert speeds.known(trained).save_s == 0.25
     time, twice = session.expected(longer), session.expected(longer.replace({"training.max_steps": 80}))
     assert time is not None and twice is not None
     assert time.measured and 0 < time.seconds < 200
