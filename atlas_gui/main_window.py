@@ -337,6 +337,8 @@ class MainWindow(QMainWindow):
         self.model_tab.set_times({name: time for name, time in times.items() if time is not None},
                                  self.session.expected(self.session.config))
         self._show_words()
+        if self.session.state != IDLE:
+            self._minutes = None  # training has begun as it was
         if self._minutes is not None and not self.session.measuring:
             self._plan_time()
 

@@ -479,6 +479,21 @@ def test_a_run_is_planned_for_the_minutes_there_are(
     assert "too few to learn from" in reasons.text()
 
 
+def test_a_training_that_begins_while_the_speed_is_measured_is_not_planned_anew(
+    window: MainWindow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = presets.find("NANO").config
+    window.model_tab.set_config(config)
+    monkeypatch.setattr(window.session, "measure_now", lambda: True)
+    window.model_tab.time_wished.emit(10.0)
+    speeds.remember(config, Speed(0.5, 0.4, 0.6))
+    window.session.state = TRAINING
+    window.session.estimate_changed.emit()
+    window.session.state = IDLE
+    window.session.estimate_changed.emit()
+    assert window.session.config == config
+
+
 def test_without_text_training_waits_and_says_what_is_missing(window: MainWindow) -> None:
     window.data_tab.set_sources([])
     assert not window.run_bar.train_button.isEnabled()
