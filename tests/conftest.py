@@ -22,7 +22,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 # The models of the tests are tiny: on a machine with many cores the threads would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
-WORKER_BYTES = 3 * 2**30    # of tests: what the largest of them take
+WORKER_BYTES = 3 * 2**30    # of tests, with those they start: 1.7 GiB were seen, and the rest is room
 MOST_WORKERS = 8            # beyond that the longest test decides
 
 
