@@ -59,6 +59,7 @@ IDLE, PREPARING, STARTING, TRAINING, PAUSING, PAUSED, STOPPING = (
     "idle", "preparing", "starting", "training", "pausing", "paused", "stopping")
 
 SPEED_STEPS = 20  # a run this long tells how fast the machine is
+LASTING_S = 60.0  # of a run say more than what was measured in some seconds, which may have been busy ones
 MEASURE_AFTER_MS = 3000  # of quiet
 QUIET_LOAD = 0.5  # processes at work for each core, over a minute; beside more, a measurement tells of them
 SLOWEST_BATCH_S = 3.0  # slower work is not measured unasked: a few steps of it would be a matter of minutes
@@ -111,6 +112,7 @@ class Session(QObject):
         self._run_config = self.config  # what the run at work was started with
         self._first_step: StepDone | None = None  # of this session, to measure the speed from
         self._speed_remembered = False
+        self._lasting_s = 0.0  # how long a run must go to tell its speed
         self._apart = False  # the loss of the run at work was no number any more
         self._train_after_preparing = False
         self._prepare_when_looked = False
@@ -411,7 +413,7 @@ class Session(QObject):
         self._run_config = config
         with suppress(AtlasError):  # what is wrong with the dataset, training says
             self._run_config = config.replace({"model.vocab_size": read_meta(dataset).n_vocab})
-        self._first_step, self._speed_remembered = None, False
+        self._first_step, self._speed_remembered, self._lasting_s = None, False, 0.0
         self.cooling = ""
         self._apart = False
         self._set_state(STARTING)
@@ -492,14 +494,15 @@ class Session(QObject):
 
     def _measure_speed(self, step: StepDone) -> None:
         """Remember how long a step takes here, once the run is long enough to tell."""
+        config = self._run_config
         if self._first_step is None:
             self._first_step = step
-        steps = step.step - self._first_step.step
-        config = self._run_config
+            self._lasting_s = LASTING_S if speeds.known(config) is not None else 0.0
+        steps, seconds = step.step - self._first_step.step, step.seconds - self._first_step.seconds
         # With rests it would say nothing about other settings.
-        if steps >= SPEED_STEPS and not self.cooling and not self._speed_remembered:
+        if steps >= SPEED_STEPS and seconds >= self._lasting_s and not self.cooling and not self._speed_remembered:
             self._speed_remembered = True
-            step_s = (step.seconds - self._first_step.seconds) / steps  # truer than what a busy moment was measured at
+            step_s = seconds / steps
             speed = dataclasses.replace(speeds.known(config) or Speed(step_s, step_s, step_s),
                                         step_s=step_s, quick_step_s=step_s, slow_step_s=step_s, slowdown=1.0)
             self._crew.start("remember", lambda: errands.remember(config, speed), on_event=self._on_nothing,

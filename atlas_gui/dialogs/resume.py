@@ -76,7 +76,7 @@ class ResumeDialog(QDialog):
         self._bar.setTextVisible(False)
         self._bar.setFixedHeight(theme.spacing)
         self._bar.setAccessibleName("Share of the steps already taken")
-        self._facts = {what: _fact() for what in ("step", "loss", "best loss", "perplexity")}
+        self._facts = {what: _fact() for what in ("step", "loss", "best validation", "perplexity")}
 
     def _lay_out(self) -> None:
         column = QVBoxLayout(self)
@@ -136,7 +136,7 @@ class ResumeDialog(QDialog):
         perplexity = None if run.loss is None else history.perplexity(run.loss)
         self._facts["step"].setText(f"{people.count(run.step)} / {people.count(run.max_steps)}")
         self._facts["loss"].setText(people.loss(run.loss))
-        self._facts["best loss"].setText(people.loss(run.best_val_loss))
+        self._facts["best validation"].setText(people.loss(run.best_val_loss))
         self._facts["perplexity"].setText(people.perplexity(perplexity))
 
 

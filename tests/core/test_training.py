@@ -764,7 +764,7 @@ def test_muon_in_fp32_goes_where_torchs_goes(shape: tuple[int, int], monkeypatch
 
     torchs = functools.partial(torch.optim.Muon, adjust_lr_fn="match_rms_adamw")
     (ours, our_state), (theirs, their_state) = moved(WideMuon), moved(torchs)
-    assert (ours - theirs).norm() < 0.3 * (theirs - started).norm()
+    assert (ours - theirs).norm() < 0.15 * (theirs - started).norm()
     assert torch.equal(our_state, their_state)
     monkeypatch.setattr(muon, "POLYNOMIALS", ((3.4445, -4.7750, 2.0315),) * 5)
     monkeypatch.setattr(Tensor, "bfloat16", lambda tensor: tensor.clone())

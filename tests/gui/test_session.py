@@ -212,7 +212,8 @@ def test_a_deleted_run_is_gone_and_its_bytes_are_told(qtbot: QtBot, session: Ses
     assert session.run is None
 
 
-def test_the_speed_a_run_has_shown_is_remembered_and_used(qtbot: QtBot, session: Session, tiny_config: Config) -> None:
+def test_the_speed_a_run_has_shown_is_remembered_and_used(
+        qtbot: QtBot, session: Session, tiny_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     longer = tiny_config.replace({"training.max_steps": 40})
     session.set_config(longer)
     assert session.expected(longer) is None
@@ -220,6 +221,9 @@ def test_the_speed_a_run_has_shown_is_remembered_and_used(qtbot: QtBot, session:
     qtbot.waitUntil(lambda: session.expected(longer) is not None, timeout=JOB_MS)
     trained = session._as_trained(longer)
     speeds.remember(trained, Speed(1000.0, 900.0, 1100.0, save_s=0.25))  # as if it had been measured in a busy moment
+    train_to_the_end(qtbot, session)
+    assert speeds.known(trained).step_s == 1000.0  # so short a run says no more than a measurement
+    monkeypatch.setattr("atlas_gui.session.LASTING_S", 0.0)
     train_to_the_end(qtbot, session)
     qtbot.waitUntil(lambda: speeds.known(trained).step_s < 5, timeout=JOB_MS)
     assert speeds.known(trained).save_s == 0.25
