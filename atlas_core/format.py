@@ -12,6 +12,7 @@ SPACE = "\u202f"
 DASH = "–"  # stands where there is no number
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
+YEAR = 365.25 * DAY
 
 
 def count(number: float) -> str:
@@ -45,7 +46,7 @@ def size(bytes_: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A span of time in its one or two largest units: 45 s, 8 min, 1 h 20 min, 3 d 4 h, 40 d."""
+    """A span of time in its one or two largest units: 45 s, 8 min, 1 h 20 min, 3 d 4 h, 40 d, 6.7 years."""
     if not math.isfinite(seconds) or seconds < 0:
         return DASH
     if round(seconds) < MINUTE:
@@ -56,7 +57,7 @@ def duration(seconds: float) -> str:
         return _two_units(round(seconds / MINUTE), 60, "h", "min")
     if seconds < 9.5 * DAY:
         return _two_units(round(seconds / HOUR), 24, "d", "h")
-    return f"{count(seconds / DAY)}{SPACE}d"
+    return f"{count(seconds / DAY)}{SPACE}d" if seconds < 2 * YEAR else f"{_large(seconds / YEAR)}{SPACE}years"
 
 
 def milliseconds(seconds: float) -> str:
@@ -73,7 +74,7 @@ def energy(watt_hours: float) -> str:
 
 def times(number: float) -> str:
     """How often: 0.4 times, 31.7 times, 120 times."""
-    return f"{number:.1f} times" if number < 100 else f"{count(number)} times"
+    return f"{_large(number)} times"
 
 
 def ago(unix: float, *, now: float | None = None) -> str:
@@ -125,6 +126,10 @@ def learning_rate(value: float | None) -> str:
 
 def _three_digits(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 99.95 else f"{value:.1f}"
+
+
+def _large(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else count(value)
 
 
 def _two_units(small: int, per_large: int, large_name: str, small_name: str) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from atlas_core import continuity, jobs, paths, runs, soundness
 from atlas_core import format as people
 from atlas_core.claim import claimed, is_claimed, taken
-from atlas_core.cli import arguments, questions
+from atlas_core.cli import arguments, questions, sentences
 from atlas_core.config import Config
 from atlas_core.continuity import MadeOn
 from atlas_core.errors import AtlasError, CheckpointError
@@ -69,7 +69,7 @@ def describe(info: CheckpointInfo, plan: Plan) -> str:
     """An interrupted run in one sentence."""
     return (f"{plan.run.name} was interrupted at step {people.count(info.step)} of "
             f"{people.count(plan.config.training.max_steps)} (epoch {info.epoch:.1f}, loss {people.loss(info.loss)}, "
-            f"perplexity {people.perplexity(info.perplexity)}), saved {people.ago(info.saved_at)}.")
+            f"perplexity {sentences.perplexity_of(info.loss)}), saved {people.ago(info.saved_at)}.")
 
 
 def command(run: Path) -> str:

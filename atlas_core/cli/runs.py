@@ -11,6 +11,7 @@ from atlas_core import format as people
 from atlas_core import paths
 from atlas_core import runs as folders
 from atlas_core.cli import resume
+from atlas_core.cli.sentences import perplexity_of
 from atlas_core.cli.show import Show
 from atlas_core.errors import CheckpointError
 from atlas_core.events import Event, Finished
@@ -67,10 +68,10 @@ def show_run(info: RunInfo, show: Show) -> None:
         ("best validation loss", people.loss(info.best_val_loss)),
         ("size", people.size(info.bytes)),
     ])
-    show.table(("checkpoint", "step", "epoch", "loss", "val", "perplexity", "size", "saved"), [
+    show.table(("checkpoint", "step", "epoch", "loss", "perplexity", "val loss", "val perplexity", "size", "saved"), [
         (point.path.name, people.count(point.step), f"{point.epoch:.2f}", people.loss(point.loss),
-         people.loss(point.val_loss), people.perplexity(point.perplexity), people.size(point.bytes),
-         people.ago(point.saved_at)) for point in info.checkpoints
+         perplexity_of(point.loss), people.loss(point.val_loss), perplexity_of(point.val_loss),
+         people.size(point.bytes), people.ago(point.saved_at)) for point in info.checkpoints
     ])
     if info.state == "interrupted":
         show.say(f"Go on with: {resume.command(info.path)}")

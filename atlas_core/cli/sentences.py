@@ -124,8 +124,13 @@ def step(event: StepDone, *, max_steps: int, seconds_left: float | None) -> str:
     """The numbers beside the training bar."""
     left = "" if seconds_left is None else f"  {people.duration(seconds_left)} left"
     return (f"{people.count(event.step)}/{people.count(max_steps)}  loss {people.loss(event.loss)}  "
-            f"ppl {people.perplexity(perplexity(event.loss))}  lr {people.learning_rate(event.learning_rate)}  "
+            f"ppl {perplexity_of(event.loss)}  lr {people.learning_rate(event.learning_rate)}  "
             f"{people.short_count(event.tokens_per_s)} tokens/s{left}")
+
+
+def perplexity_of(loss: float | None) -> str:
+    """The perplexity that goes with a loss in nats a token."""
+    return people.DASH if loss is None else people.perplexity(perplexity(loss))
 
 
 def rate_point(event: RatePoint) -> str:

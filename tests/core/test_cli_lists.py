@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 
 from atlas_core import config as settings
 from atlas_core import format as people
-from atlas_core import memory, presets
+from atlas_core import memory, presets, runs
 from atlas_core.cli import main
 from atlas_core.config import Config
 from atlas_core.training import measure
@@ -148,3 +149,22 @@ def test_minutes_that_are_none_are_refused(minutes: str, capsys: pytest.CaptureF
 def test_more_minutes_than_a_year_are_refused(verb: str, minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, f"--minutes={minutes}"]) == 2
     assert f"'{minutes}' is more than a year: at most 525600 minutes" in capsys.readouterr().err
+
+
+def test_perplexities_of_training_and_of_validation_stand_apart(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path,
+) -> None:
+    run = tmp_path / "letters"
+    about = {"kind": "best", "epoch": 0.5, "learning_rate": 1e-3, "bytes": 5, "saved_at": 0.0, "max_steps": 9,
+             "parameters": 100, "step": 3, "loss": 2.0, "val_loss": 3.0, "perplexity": 20.09}
+    checkpoint = run / runs.CHECKPOINTS_FOLDER / runs.BEST
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"torch")
+    runs.sidecar(checkpoint).write_text(json.dumps(about))
+    tiny.config().save(run / runs.CONFIG_FILE)
+    assert main(["runs", str(run)]) == 0
+    lines = [re.split(" {2,}", line.strip()) for line in capsys.readouterr().out.splitlines()]
+    heads, row = (next(line for line in lines if line[0] == first) for first in ("checkpoint", runs.BEST))
+    told = dict(zip(heads, row, strict=True))
+    assert (told["loss"], told["perplexity"]) == ("2.000", "7.4")
+    assert (told["val loss"], told["val perplexity"]) == ("3.000", "20.1")
