@@ -246,11 +246,11 @@ class _Step:
 
     @property
     def _scratch_of_optimizer(self) -> int:
-        """Muon works on one matrix at a time. On the processor 8-bit moments are unpacked piece by piece, and lengths
-        of bf16 gradients are taken of wider copies."""
+        """Muon works on one matrix at a time, and within that on one of those it is joined from. On the processor 8-bit
+        moments are unpacked piece by piece, and lengths of bf16 gradients are taken of wider copies."""
         if self.training.optimizer_type == "muon":
-            wide = max(self.M, qkv_size(self.model))
-            return 8 * self.H * wide + (20 if self.device == "cpu" else 4) * min(self.H, wide) ** 2
+            joined, largest = max((self.M, self.M), (qkv_size(self.model), self.H), key=sum)
+            return 4 * self.H * (joined + largest) + 20 * min(self.H, largest) ** 2
         if self.device != "cpu":
             return 0
         unpacked = 20 * min(PIECE, self.largest) if self.training.optimizer_type == "adamw8bit" else 0

@@ -1,7 +1,7 @@
-"""Muon (Jordan et al. 2024) with products in fp32: for processors, and for torch before 2.9.
+"""Muon (Jordan et al. 2024) for matrices of which some are joined from several, with products in fp32.
 
-`torch.optim.Muon` always multiplies in bf16, which most processors have to imitate, and takes about twice as many
-operations.
+`torch.optim.Muon` takes a joined matrix for one, multiplies in bf16, which most processors have to imitate, and takes
+about twice as many operations.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ POLYNOMIALS = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, 
 SMALLEST_NORM = 1e-7
 
 
-class WideMuon(Optimizer):
+class Muon(Optimizer):
     """Moves nearly as `torch.optim.Muon` does with steps as long as AdamW's, by other polynomials.
 
-    Its state is that of torch's, so checkpoints serve both.
+    parts: for each matrix, of how many rows those are that it is joined from; each is turned for itself. Without it
+    each matrix is one.
     """
 
-    def __init__(self, matrices: Sequence[nn.Parameter], *, lr: float, weight_decay: float,
-                 momentum: float = 0.95) -> None:
-        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+    def __init__(self, matrices: Sequence[nn.Parameter], *, lr: float, weight_decay: float, momentum: float = 0.95,
+                 parts: Sequence[Sequence[int]] | None = None) -> None:
+        parts = parts or [(len(matrix),) for matrix in matrices]
+        super().__init__([{"params": matrices, "parts": parts}],
+                         {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -37,18 +40,19 @@ class WideMuon(Optimizer):
         if closure is not None:
             raise ValueError("a closure is not called here")
         for group in self.param_groups:
-            for parameter in group["params"]:
+            for parameter, rows in zip(group["params"], group["parts"], strict=True):
                 if parameter.grad is not None:
-                    self._move(parameter, parameter.grad, group)
+                    self._move(parameter, parameter.grad, rows, group)
 
-    def _move(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _move(self, parameter: Tensor, gradient: Tensor, rows: Sequence[int], group: dict[str, Any]) -> None:
         state, rate = self.state[parameter], group["lr"]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(gradient)
         momentum = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
         ahead = gradient.lerp(momentum, group["momentum"])  # Nesterov's
         parameter.mul_(1 - rate * group["weight_decay"])
-        parameter.add_(orthogonal_(ahead), alpha=-rate * 0.2 * math.sqrt(max(parameter.shape)))
+        for part, direction in zip(parameter.split(rows), ahead.split(rows), strict=True):
+            part.add_(orthogonal_(direction), alpha=-rate * 0.2 * math.sqrt(max(part.shape)))
 
 
 def orthogonal_(matrix: Tensor) -> Tensor:

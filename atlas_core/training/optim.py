@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from atlas_core.config import Training
 from atlas_core.training.lowmem import LeanAdamW
-from atlas_core.training.muon import WideMuon
+from atlas_core.training.muon import Muon
 
 WRAPPED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")  # beside `step`, which needs no gradients
 
@@ -25,14 +25,21 @@ def build_optimizers(named: Mapping[str, nn.Parameter], t: Training) -> list[Opt
     whose steps are scaled to the size of AdamW's (Liu et al. 2025), so that one learning rate serves both. Only
     matrices decay, for norms and biases have no size to shrink.
     """
-    muons = []
+    muons = {}
     if t.optimizer_type == "muon":
-        muons = [p for name, p in named.items() if name.startswith("blocks.") and p.dim() == 2]
-    rest = [p for p in named.values() if not any(p is muon for muon in muons)]
-    optimizers: list[Optimizer] = [_adamw(rest, t)]
+        muons = {name: p for name, p in named.items() if name.startswith("blocks.") and p.dim() == 2}
+    optimizers: list[Optimizer] = [_adamw([p for name, p in named.items() if name not in muons], t)]
     if muons:
-        optimizers.append(_muon(muons, t))
+        optimizers.append(without_compiler(Muon)(
+            list(muons.values()), lr=t.learning_rate, weight_decay=t.weight_decay, momentum=t.beta1,
+            parts=[_parts(name, matrix) for name, matrix in muons.items()]))
     return optimizers
+
+
+def _parts(name: str, matrix: nn.Parameter) -> Sequence[int]:
+    """The rows of the matrices that are joined to this one: queries, keys and values are."""
+    rows, columns = matrix.shape
+    return (columns, *[(rows - columns) // 2] * 2) if name.endswith("attention.qkv.weight") else (rows,)
 
 
 @cache
@@ -57,13 +64,6 @@ def _adamw(parameters: Sequence[nn.Parameter], t: Training) -> Optimizer:
                                            seed=t.seed)
     fused = parameters[0].device.type in ("cpu", "cuda")  # one pass over memory where the kernel exists
     return without_compiler(torch.optim.AdamW)(groups, lr=t.learning_rate, betas=(t.beta1, t.beta2), fused=fused)
-
-
-def _muon(matrices: Sequence[nn.Parameter], t: Training) -> Optimizer:
-    if hasattr(torch.optim, "Muon") and matrices[0].device.type != "cpu":
-        return without_compiler(torch.optim.Muon)(matrices, lr=t.learning_rate, weight_decay=t.weight_decay,
-                                                  momentum=t.beta1, adjust_lr_fn="match_rms_adamw")
-    return without_compiler(WideMuon)(matrices, lr=t.learning_rate, weight_decay=t.weight_decay, momentum=t.beta1)
 
 
 def load_optimizers(optimizers: Sequence[Optimizer], states: Sequence[dict[str, Any]]) -> None:

@@ -17,7 +17,7 @@ from atlas_core.errors import AtlasError, DeviceError
 from atlas_core.events import EvalDone, Event, Healed, Notice, StepDone
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.training import checkpoint, healing
-from atlas_core.training.muon import WideMuon
+from atlas_core.training.muon import Muon
 from atlas_core.training.plain_errors import is_out_of_memory
 from tests import tiny
 
@@ -162,7 +162,7 @@ def test_an_optimizer_that_fails_half_way_leaves_no_half_step_behind(
         raise torch.OutOfMemoryError(CUDA)
 
     with monkeypatch.context() as patch, pytest.raises(AtlasError, match="not enough"):
-        patch.setattr(WideMuon, "_move", fail)
+        patch.setattr(Muon, "_move", fail)
         train(dataset, tmp_path / "run", config, resume=tmp_path / "run")
     newest = runs.newest(tmp_path / "run")
     assert newest is not None and (newest.kind, newest.step) == ("best", 5)

@@ -44,8 +44,8 @@ from atlas_core.schedule import learning_rate
 from atlas_core.text.dataset import Dataset
 from atlas_core.training import checkpoint, muon, records, trainer
 from atlas_core.training.cooling import Rests
-from atlas_core.training.muon import WideMuon
-from atlas_core.training.optim import build_optimizers, load_optimizers
+from atlas_core.training.muon import Muon
+from atlas_core.training.optim import build_optimizers
 from atlas_core.training.trainer import Trainer
 from atlas_core.training.weights import Weights
 from tests import tiny
@@ -763,12 +763,12 @@ def test_muon_in_fp32_goes_where_torchs_goes(shape: tuple[int, int], monkeypatch
         return parameter.detach(), optimizer.state[parameter]["momentum_buffer"]
 
     torchs = functools.partial(torch.optim.Muon, adjust_lr_fn="match_rms_adamw")
-    (ours, our_state), (theirs, their_state) = moved(WideMuon), moved(torchs)
+    (ours, our_state), (theirs, their_state) = moved(Muon), moved(torchs)
     assert (ours - theirs).norm() < 0.15 * (theirs - started).norm()
     assert torch.equal(our_state, their_state)
     monkeypatch.setattr(muon, "POLYNOMIALS", ((3.4445, -4.7750, 2.0315),) * 5)
     monkeypatch.setattr(Tensor, "bfloat16", lambda tensor: tensor.clone())
-    assert torch.allclose(moved(WideMuon)[0], moved(torchs)[0], atol=1e-4)
+    assert torch.allclose(moved(Muon)[0], moved(torchs)[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(24, 64), (64, 24), (32, 32), (1, 8)])
@@ -782,15 +782,33 @@ def test_muon_brings_every_singular_value_near_to_1_and_turns_nothing(shape: tup
     assert torch.allclose(brought, torch.diag(brought.diagonal()), atol=1e-3)
 
 
-def test_muon_is_torchs_on_a_card_if_torch_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = AtlasLM(tiny.config().model)
-    t = Training(optimizer_type="muon")
-    theirs = torch.optim.Muon
-    assert isinstance(build_optimizers(dict(model.named_parameters()), t)[1], WideMuon)
-    elsewhere = dict(model.to("meta").named_parameters())
-    assert isinstance(build_optimizers(elsewhere, t)[1], theirs)
-    monkeypatch.delattr(torch.optim, "Muon")
-    assert isinstance(build_optimizers(elsewhere, t)[1], WideMuon)
+def test_muon_bears_products_that_are_coarser_than_a_cards() -> None:
+    """A card's TF32 keeps 11 bits of a factor; here are 8, and results are rounded to as many."""
+    chance = torch.Generator().manual_seed(3)
+    u, _, vt = torch.linalg.svd(torch.randn(64, 48, generator=chance, dtype=torch.float64), full_matrices=False)
+    matrix = (u * torch.arange(1, 49) ** -1.0 @ vt).float()
+    exact, coarse = muon.orthogonal_(matrix.clone()), muon.orthogonal_(matrix.bfloat16()).float()
+    assert (coarse - exact).norm() < 0.1 * exact.norm()
+    assert torch.linalg.matrix_norm(coarse, 2) < 1.5
+
+
+@pytest.mark.parametrize("kv_heads", [0, 1])
+def test_muon_turns_queries_keys_and_values_each_for_itself(kv_heads: int) -> None:
+    """As one matrix they would share their directions: NANO came to 2.156 bits a byte instead of 2.131."""
+    model = AtlasLM(tiny.config(model__family="llama", model__num_kv_heads=kv_heads).model)
+    joined = model.blocks[0].attention.qkv.weight
+    heads, size = model.config.kv_heads, model.config.head_size
+    rows = (model.config.hidden_size, heads * size, heads * size)
+    apart = [nn.Parameter(part.clone()) for part in joined.detach().split(rows)]
+    _, ours = build_optimizers(dict(model.named_parameters()), Training(optimizer_type="muon", weight_decay=0.2))
+    plain = Muon(apart, lr=Training().learning_rate, weight_decay=0.2, momentum=0.9)
+    for _ in range(2):
+        joined.grad = torch.randn_like(joined)
+        for part, gradient in zip(apart, joined.grad.split(rows), strict=True):
+            part.grad = gradient.clone()
+        ours.step()
+        plain.step()
+    assert torch.allclose(joined, torch.cat(apart), atol=1e-6)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
@@ -838,28 +856,10 @@ def test_a_sessions_memory_is_free_when_it_has_ended(dataset: Path, tmp_path: Pa
     assert [model() for model in models] == [None, None]
 
 
-@pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_both_muons_remember_the_gradient_as_long_as_is_set(device: str) -> None:
-    named = dict(AtlasLM(tiny.config().model).to(device).named_parameters())
+def test_muon_remembers_the_gradient_as_long_as_is_set() -> None:
+    named = dict(AtlasLM(tiny.config().model).named_parameters())
     _, muon = build_optimizers(named, Training(optimizer_type="muon", beta1=0.8))
     assert [group["momentum"] for group in muon.param_groups] == [0.8]
-
-
-def test_a_checkpoint_of_one_muon_serves_the_other() -> None:
-    named = dict(AtlasLM(tiny.config().model).named_parameters())
-    matrices = [p for name, p in named.items() if name.startswith("blocks.") and p.dim() == 2]
-    kinds = [lambda: WideMuon(matrices, lr=0.1, weight_decay=0.2),
-             lambda: torch.optim.Muon(matrices, lr=0.1, weight_decay=0.2, adjust_lr_fn="match_rms_adamw")]
-    for parameter in matrices:
-        parameter.grad = torch.ones_like(parameter)
-    for before, after in (kinds, reversed(kinds)):
-        old, new = before(), after()
-        old.step()
-        load_optimizers([new], [old.state_dict()])
-        new.step()
-        assert all(torch.isfinite(p).all() for p in matrices)
-        assert torch.allclose(new.state[matrices[0]]["momentum_buffer"],
-                              torch.full_like(matrices[0], 1 - 0.95**2))
 
 
 def test_muon_learns_and_resumes_exactly(dataset: Path, tmp_path: Path) -> None:
