@@ -99,7 +99,7 @@ def rates(saved: Training, wished: Training, step: int, *, factor: float = 1.0) 
         if learning_rate(last, saved) == learning_rate(last, wished):
             return f"Its steps are those of a run that was planned for {people.many(wished.max_steps, 'step')}."
         return (f"The {wished.scheduler_type} schedule is now that of {people.many(wished.max_steps, 'step')}: "
-                f"{_jump(saved, wished, step, factor)}, so this is not the run that had been planned so long.")
+                f"{_jump(saved, wished, step, factor)}, so it differs from a run planned for that many from the start.")
     same = all(learning_rate(at, saved) == learning_rate(at, wished) for at in (last, step, wished.max_steps))
     return "" if same else f"From here on {_jump(saved, wished, step, factor)}."
 

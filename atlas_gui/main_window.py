@@ -77,7 +77,7 @@ WAITING = {
     PAUSING: "Pausing after this step …",
     STOPPING: "Finishing this step and saving …",
 }
-STATUS = {STARTING: "starting", TRAINING: "training", PAUSING: "pausing", PAUSED: "paused", STOPPING: "stopping"}
+STATUS = {STARTING: "Starting", TRAINING: "Training", PAUSING: "Pausing", PAUSED: "Paused", STOPPING: "Stopping"}
 
 log = logging.getLogger("atlas_gui")
 
@@ -137,7 +137,7 @@ class MainWindow(QMainWindow):
         self.statusBar().setSizeGripEnabled(False)
         self.statusBar().addWidget(self._status, 1)
         self.statusBar().addPermanentWidget(self._machine)
-        self.toast = Toast(self)
+        self.toast = Toast(self, self.tabs)
         self.tray = Tray(QApplication.windowIcon(), TITLE, self)
         self.file_drags = FileDrags(self, self._judge)
         self._words_timer = QTimer(self)
@@ -244,6 +244,7 @@ class MainWindow(QMainWindow):
         self.data_tab.set_config(session.config)
         self.data_tab.set_sources(session.sources)
         self._on_estimate_changed()
+        self._words_timer.start(IDLE_WORDS_MS)
         session.open()
 
     # ---- the run -------------------------------------------------------------------------------
@@ -290,12 +291,14 @@ class MainWindow(QMainWindow):
         training = self.session.training
         self._share = None
         self.data_tab.set_busy(state == PREPARING)
-        self.model_tab.set_enabled(not training)
+        self.data_tab.set_training(training)
+        self.model_tab.set_enabled(not training, shows_the_run=self.session.trains_these)
         self.hardware_panel.set_target(self.session.target_temperature)
         self._show_command_line()
         self.train_tab.set_waiting(state != IDLE)
         self.train_tab.set_live(state in (TRAINING, PAUSING, PAUSED))
-        self.runs_tab.set_active(self.session.run.path if training and self.session.run else None)
+        self.runs_tab.set_active(self.session.run.path if training and self.session.run else None,
+                                 paused=state == PAUSED)
         self._refresh_playground()
         self._words_timer.start(IDLE_WORDS_MS if state == IDLE else WORDS_MS)
         self._show_words()
@@ -312,7 +315,8 @@ class MainWindow(QMainWindow):
             self._machine.setText(sentences.machine(event))
             self.runs_tab.set_active(event.run)
             self._show_command_line()
-        if isinstance(event, (RunStarted, CheckpointSaved)):
+            self._refresh_playground(selected=LIVE)
+        if isinstance(event, CheckpointSaved):
             self._refresh_playground()
 
     def _on_run_opened(self, opened: Opened | None) -> None:
@@ -352,6 +356,8 @@ class MainWindow(QMainWindow):
                                                 session.cooling)
                              if session.training else WAITING.get(state, self._idle_status()))
         self.tray.set_status(self._status.text())
+        if self.tabs.currentWidget() is self.runs_tab:
+            self.runs_tab.show_ages()
 
     def _idle_status(self) -> str:
         run = self.session.run
@@ -364,7 +370,7 @@ class MainWindow(QMainWindow):
         run = session.run
         resumable = state == IDLE and run is not None and run.state == "interrupted"
         shown = RunBarState(
-            primary="pause" if state in (STARTING, TRAINING, PAUSING) else
+            primary="pause" if state in (STARTING, TRAINING, PAUSING, STOPPING) else
                     "resume" if resumable or state == PAUSED else "train",
             primary_enabled=state in (TRAINING, PAUSED) or (state == IDLE and (resumable or bool(session.text_name))),
             stop_enabled=state not in (IDLE, STOPPING),
@@ -504,10 +510,12 @@ class MainWindow(QMainWindow):
 
     def _on_rate_chosen(self, rate: float) -> None:
         self.model_tab.apply_changes({"training.learning_rate": rate})
+        self.toast.show_news(f"The next run learns at {format.learning_rate(rate)}.", "good")
 
     def _on_save_preset_wished(self, name: str) -> None:
         try:
-            path = presets.save_user_preset(dataclasses.replace(self.model_tab.config(), name=name))
+            path = presets.save_user_preset(dataclasses.replace(
+                self.model_tab.config(), name=name, description=f"Made from {self.model_tab.original().name}."))
         except AtlasError as error:
             self.show_error(error.message, error.remedy)
             return
@@ -527,8 +535,11 @@ class MainWindow(QMainWindow):
         self.toast.show_news(f"{name} is deleted.", "good")
 
     def _show_command_line(self) -> None:
-        run = self.session.run if self.session.training else None  # else Train begins a new one
-        self.model_tab.set_command_line_context(self.session.dataset, run.path if run else None)
+        run = self.session.run if self.session.trains_these else None  # else Train begins a new one
+        if run is not None:
+            self.model_tab.set_command_line_context(run.dataset, run.path)
+        else:
+            self.model_tab.set_command_line_context(self.session.dataset, None)
 
     # ---- talking to a model --------------------------------------------------------------------
 
@@ -609,6 +620,8 @@ class MainWindow(QMainWindow):
         name, _ = QFileDialog.getSaveFileName(self, "Save the curve", self._suggested("loss.png"), "Pictures (*.png)")
         if name and not image.save(name):
             self.show_error(f"Cannot write {name}.", "Choose a folder you may write to.")
+        elif name:
+            self.toast.show_news(f"{Path(name).name} is saved.", "good")
 
     def _on_numbers_export_wished(self) -> None:
         name, _ = QFileDialog.getSaveFileName(self, "Save the numbers", self._suggested("metrics.csv"),
@@ -618,6 +631,8 @@ class MainWindow(QMainWindow):
                 write_atomically(Path(name), history.as_csv(self.session.history).encode())
             except AtlasError as error:
                 self.show_error(error.message, error.remedy)
+            else:
+                self.toast.show_news(f"{Path(name).name} is saved.", "good")
 
     def _suggested(self, name: str) -> str:
         run = self.session.run
@@ -686,11 +701,11 @@ class MainWindow(QMainWindow):
         question.setObjectName("closeDialog")
         question.setWindowTitle(TITLE)
         question.setIcon(QMessageBox.Icon.Question)
-        question.setText("A run is being trained.")
+        question.setText("Training is running.")
         question.setInformativeText("Closing saves it first, and the next start offers to resume it.")
         save = question.addButton("Save and close", QMessageBox.ButtonRole.AcceptRole)
         save.setObjectName("saveAndCloseButton")
-        keep = question.addButton("Go on training", QMessageBox.ButtonRole.RejectRole)
+        keep = question.addButton("Keep training", QMessageBox.ButtonRole.RejectRole)
         keep.setObjectName("goOnButton")
         question.setDefaultButton(save)
         question.setEscapeButton(keep)

@@ -35,11 +35,12 @@ READ = "Text, Markdown and JSON Lines files, folders and zip archives are read."
 
 
 def plan(config: Config, text_name: str, tokens: int | None, time: Expected | None, memory_bytes: int) -> str:
-    """What pressing Train will do: "Train NANO (1.1 M) on shakespeare (1.4 M tokens): about 2 min, 0.6 GB"."""
+    """What pressing Train will do: "Train NANO (1.1 M) on shakespeare (1.4 M tokens): about 2 min, 0.6 GB of
+    memory"."""
     if not text_name:
         return "Add some text on the Data tab, or use the sample, and training can begin."
     amount = f" ({format.short_count(tokens)} tokens)" if tokens else ""
-    costs = [format.size(memory_bytes)]
+    costs = [f"{format.size(memory_bytes)} of memory"]
     if time is not None:
         costs.insert(0, how_long(time))
     parameters = format.short_count(memory.count_parameters(config.model))
@@ -70,7 +71,8 @@ def progress(history: History, max_steps: int, *, paused: bool = False) -> str:
 
 def standing(run: RunInfo) -> str:
     """Where a run stands that is not at work."""
-    return f"step {format.count(run.step)} of {format.count(run.max_steps)}, saved {format.ago(run.updated_at)}"
+    saved_at = run.checkpoints[-1].saved_at if run.checkpoints else run.updated_at
+    return f"step {format.count(run.step)} of {format.count(run.max_steps)}, saved {format.ago(saved_at)}"
 
 
 def status(state: str, name: str, history: History, saved_at: float | None, cooling: str = "") -> str:

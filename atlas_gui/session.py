@@ -14,6 +14,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
+from atlas_core import config as configuration
 from atlas_core import format, jobs, memory, paths, presets, runs
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control, Wish
@@ -394,6 +395,13 @@ class Session(QObject):
     def training(self) -> bool:
         """Whether there is a run at work, paused or not."""
         return self.state in (STARTING, TRAINING, PAUSING, PAUSED, STOPPING)
+
+    @property
+    def trains_these(self) -> bool:
+        """Whether the settings that are chosen are those of the run at work."""
+        telling = [key for key in configuration.settings()
+                   if not key.startswith("hardware.") and key != "model.vocab_size"]
+        return self.training and all(self.config.get(key) == self._run_config.get(key) for key in telling)
 
     @property
     def drawing_text(self) -> bool:

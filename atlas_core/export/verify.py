@@ -22,6 +22,7 @@ from atlas_core.events import Progress
 from atlas_core.export import vocabulary
 from atlas_core.export.gguf import encode, plan
 from atlas_core.export.llama import TIMEOUT_SECONDS, LlamaUnavailable, greedy_steps
+from atlas_core.format import count
 from atlas_core.model.gpt import NORM_EPSILON, ROPE_BASE, AtlasLM
 from atlas_core.text.tokenizer import AtlasTokenizer
 
@@ -173,7 +174,7 @@ def _compare_vocabulary(reader: GGUFReader, model: AtlasLM, tokenizer: AtlasToke
     made = [token for token, spelled in zip(tokenizer.vocabulary, ordinary, strict=False) if len(spelled) > 1]
     if [merge.replace(" ", "") for merge in merges] != [vocabulary.spell(token) for token in made]:
         raise _failed("its merges do not make its tokens")
-    return f"{len(tokens)} tokens and {len(merges)} merges equal"
+    return f"{count(len(tokens))} tokens and {count(len(merges))} merges equal"
 
 
 def _read(reader: GGUFReader, key: str) -> Any:

@@ -24,7 +24,7 @@ from atlas_core.config import Config
 from atlas_core.control import Control
 from atlas_core.errors import DataError
 from atlas_core.events import Event, Notice, Prepared, Progress
-from atlas_core.format import many
+from atlas_core.format import count, many
 from atlas_core.paths import cannot_write, write_atomically
 from atlas_core.text import cuts, splits
 from atlas_core.text.cleaning import clean
@@ -151,7 +151,7 @@ def _tokenizer(job: _Job) -> Generator[Event, None, AtlasTokenizer]:
             if int(seen * share) > int((seen - 1) * share):
                 sample.append(piece)
         yield from meter.add(document.bytes)
-    yield Progress(0, 0, "tokens", f"Learning {size} tokens")
+    yield Progress(0, 0, "tokens", f"Learning {count(size)} tokens")
     tokenizer = train_bpe(sample, size)
     if tokenizer.n_vocab < size:
         yield Notice(f"So short a text gives only {tokenizer.n_vocab} of the {size} tokens.", "warning")

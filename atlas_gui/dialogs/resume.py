@@ -129,7 +129,7 @@ class ResumeDialog(QDialog):
         run = self._runs[index]
         self._name.setText(run.name)
         self._explanation.setText(f"{run.preset}, {people.short_count(run.parameters)} parameters. It stopped "
-                                  f"{people.ago(run.updated_at)} and can go on as if it had not.")
+                                  f"{people.ago(run.updated_at)} and goes on from its last save as if it had not.")
         self._sparkline.set_values(self._losses.get(run.path, ()))
         self._bar.setRange(0, run.max_steps)
         self._bar.setValue(run.step)

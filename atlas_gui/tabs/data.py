@@ -54,7 +54,7 @@ class DataTab(QWidget):
         super().__init__(parent)
         self._sources: list[Path] = []
         self._notices: list[str] = []
-        self._busy = False
+        self._busy = self._training = False
         self._last_place = str(Path.home())  # where the file dialogs begin
         self._summary = ""  # what stands at the bottom while nothing is going on
         self._build()
@@ -212,6 +212,13 @@ class DataTab(QWidget):
         self.cancel_button.setVisible(busy)
         self._show_buttons()
 
+    def set_training(self, training: bool) -> None:
+        """While a run is at work no text is prepared, and its settings belong to that run."""
+        self._training = training
+        self._show_buttons()
+        if self.dataset_view.empty:
+            self._show_invitation()
+
     def set_progress(self, progress: Progress) -> None:
         """Move the bar; without a known total it only shows that something is going on."""
         share = progress.done / progress.total if progress.total else 0.0
@@ -308,8 +315,10 @@ class DataTab(QWidget):
             self._show_invitation()
 
     def _show_invitation(self) -> None:
-        self._set_summary("Press Prepare to turn this text into a dataset." if self._sources else
-                          "Add some text, or use the sample, to begin.")
+        invitation = "Press Prepare to turn this text into a dataset." if self._sources else (
+            "Add some text, or use the sample, to begin.")
+        self._set_summary("A run is at work. Text can be prepared once it has stopped." if self._training
+                          else invitation)
 
     def _set_summary(self, sentence: str) -> None:
         self._summary = sentence
@@ -318,11 +327,14 @@ class DataTab(QWidget):
 
     def _show_buttons(self) -> None:
         free = not self._busy
-        for widget in (self.add_button, self.sample_button, self.text_settings, self.dataset_combo):
+        for widget in (self.add_button, self.sample_button):
             widget.setEnabled(free)
-        self.form.set_locked(self._busy)
+        self.text_settings.setEnabled(free and not self._training)
+        self.dataset_combo.setEnabled(free and not self._training)
+        self.form.set_locked(self._busy or self._training)
         self.remove_button.setEnabled(free and bool(self.drop_zone.tree.selected_sources()))
-        self.prepare_button.setEnabled(free and bool(self._sources))
+        self.prepare_button.setEnabled(free and not self._training and bool(self._sources))
+        self.prepare_button.setToolTip("Stop the run first" if self._training else "Turn the text into a dataset")
         self.cancel_button.setEnabled(self._busy)
 
     def _show_notices(self) -> None:

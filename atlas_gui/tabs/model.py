@@ -38,6 +38,7 @@ from atlas_gui.widgets.text_settings import vocabulary_size
 CARDS_WIDTH = 400
 MINUTES, USUAL_MINUTES = (0.1, 60 * 24 * 365.0), 10.0
 ASK_WIDTH = 360  # else the title of the window does not fit
+LEAST_SHARE = 0.01  # less is told as so much
 TEXT_SECTIONS = ("data", "tokenizer")  # these are the Data tab's
 
 
@@ -62,7 +63,7 @@ class ModelTab(QWidget):
         self._time: Expected | None = None
         self._dataset: Path | None = None
         self._run: Path | None = None
-        self._locked = False
+        self._locked = self._shows_the_run = False
         self._build()
         self._connect()
         self._show_config()
@@ -238,9 +239,10 @@ class ModelTab(QWidget):
         self._dataset, self._run = dataset, run
         self._show_command()
 
-    def set_enabled(self, enabled: bool) -> None:
-        """Lock everything that would change the configuration while a run depends on it, and say so."""
-        self._locked = not enabled
+    def set_enabled(self, enabled: bool, *, shows_the_run: bool = True) -> None:
+        """Lock everything that would change the configuration while a run is at work, and say whether it is that run's.
+        """
+        self._locked, self._shows_the_run = not enabled, shows_the_run
         self.preset_list.setEnabled(enabled)
         self.form.set_locked(not enabled)
         self.reset_all_button.setEnabled(enabled)
@@ -263,10 +265,13 @@ class ModelTab(QWidget):
         self._take_over(self._original)
 
     def _take_over(self, config: Config) -> None:
-        before = self.config()
+        before, time = self.config(), self._time
         self._show(config)
         if config != before:
             self.config_changed.emit(config)
+        else:
+            self._time = time
+            self._show_config()
 
     def _on_form_changed(self, config: Config) -> None:
         self._forget()
@@ -348,7 +353,9 @@ class ModelTab(QWidget):
         self.reset_all_button.setVisible(bool(changed or waiting))
         preset = self._presets.get(self.config().name)
         self.delete_preset_button.setVisible(preset is not None and not preset.builtin)
-        notice = "Training is running with these settings. Stop it to change them." if self._locked else ""
+        notice = "" if not self._locked else (
+            "These are the settings of the run at work. Stop it to change them." if self._shows_the_run else
+            "The run at work has other settings than these. Stop it to change them.")
         if waiting:
             notice = "Some entries below contradict each other and are not used yet."
         self._notice.setText(notice)
@@ -356,9 +363,10 @@ class ModelTab(QWidget):
 
     def _show_rate_button(self) -> None:
         self.rate_button.setEnabled(bool(self._dataset_tokens) and not self._locked)
-        self.rate_button.setToolTip(
-            "A short training on your text at rising learning rates, thrown away afterwards" if self._dataset_tokens
-            else "Prepare the text on the Data tab first")
+        help = "A short training on your text at rising learning rates, thrown away afterwards"
+        if not self._dataset_tokens:
+            help = "Prepare the text on the Data tab first"
+        self.rate_button.setToolTip("Stop the run first" if self._locked else help)
 
     def _show_time_button(self) -> None:
         self.time_button.setEnabled(not self._locked)
@@ -370,7 +378,8 @@ class ModelTab(QWidget):
                 f"{format.count(steps)} steps of {format.count(tokens)} tokens"]
         epochs = self.epochs()
         if epochs is not None:
-            said.append(f"reads your text {format.times(epochs)}")
+            said.append(f"reads your text {format.times(epochs)}" if epochs >= 1 else
+                        f"reads {format.percent(max(epochs, LEAST_SHARE))} of your text")
         if self._time is not None:
             said.append(f"takes {sentences.how_long(self._time)} here" +
                         ("" if self._time.measured else ", guessed from other models"))

@@ -30,7 +30,7 @@ from atlas_gui.widgets.sampling_panel import SamplingPanel
 LIVE = "live"  # the source that is the model in training, as it is now
 KIND = "This is a base model: it does not answer, it continues. Give it the beginning of a text."
 FIRST_PROMPT = "Once upon a time"
-SIDE_WIDTH_PX = 248
+SIDE_WIDTH_PX = 300
 PROMPT_LINES = 5
 STATUS_INTERVAL_MS = 100
 
@@ -138,7 +138,7 @@ class PlaygroundTab(QWidget):
         self.source_combo = QComboBox()
         self.source_combo.setObjectName("sourceCombo")
         self.source_combo.setAccessibleName("Model")
-        self.source_combo.setToolTip("Which state of which model writes: the one in training, or a saved checkpoint")
+        self._show_source_tip("")
         self.sampling_panel = SamplingPanel()
         self.generate_button = QPushButton("Generate")
         self.generate_button.setObjectName("generateButton")
@@ -206,8 +206,9 @@ class PlaygroundTab(QWidget):
         self.generate_button.clicked.connect(self._on_generate)
         self.stop_button.clicked.connect(self._on_stop)
         self.source_combo.activated.connect(lambda: self.source_changed.emit(self.source()))
+        self.source_combo.currentTextChanged.connect(self._show_source_tip)
         self.tint_check.toggled.connect(self.output_view.set_tinted)
-        self.copy_button.clicked.connect(lambda: QApplication.clipboard().setText(self.output_view.text()))
+        self.copy_button.clicked.connect(self._on_copy)
         self.clear_button.clicked.connect(self._on_clear)
         self._status_timer.timeout.connect(self._show_speed)
         for keys in ("Ctrl+Return", "Ctrl+Enter"):  # the large Enter key and the one of the number pad
@@ -236,10 +237,20 @@ class PlaygroundTab(QWidget):
         self._status_timer.stop()
         self.stop_requested.emit()
 
+    def _on_copy(self) -> None:
+        QApplication.clipboard().setText(self.output_view.text())
+        if not self._busy:
+            self._say("copied")
+
     def _on_clear(self) -> None:
         self.output_view.begin("")
         self._say("")
         self._refresh_controls()
+
+    def _show_source_tip(self, label: str) -> None:
+        """With the whole name, of which the column may show the beginning alone."""
+        help = "Which state of which model writes: the one in training, or a saved checkpoint"
+        self.source_combo.setToolTip(f"{label}\n{help}" if label else help)
 
     def _refresh_controls(self) -> None:
         ready = bool(self.source())

@@ -46,6 +46,7 @@ class RunsTab(QWidget):
         self._infos: list[RunInfo] = []
         self._losses: dict[Path, Sequence[float]] = {}
         self._active: Path | None = None
+        self._paused = False
         self._build()
         self._lay_out()
         self.set_runs([], {})
@@ -55,11 +56,16 @@ class RunsTab(QWidget):
         self._infos, self._losses = list(infos), dict(losses)
         self._rebuild()
 
-    def set_active(self, run: Path | None) -> None:
+    def set_active(self, run: Path | None, *, paused: bool = False) -> None:
         """The run that is being trained: it can be neither resumed nor deleted."""
-        if run != self._active:
-            self._active = run
+        if (run, paused) != (self._active, self._paused):
+            self._active, self._paused = run, paused
             self._rebuild()
+
+    def show_ages(self) -> None:
+        """Time goes by."""
+        for card in self._cards():
+            card.show_age()
 
     def selected(self) -> Path | None:
         item = self.runs_list.currentItem()
@@ -111,7 +117,8 @@ class RunsTab(QWidget):
         self.total_label.setText(total(self._infos))
 
     def _add_card(self, info: RunInfo) -> None:
-        card = RunCard(info, self._losses.get(info.path, ()), training=info.path == self._active)
+        state = info.state if info.path != self._active else "paused" if self._paused else "running"
+        card = RunCard(info, self._losses.get(info.path, ()), state=state)
         card.resume_requested.connect(self.resume_requested)
         card.extend_requested.connect(self.extend_requested)
         card.curve_requested.connect(self.curve_requested)

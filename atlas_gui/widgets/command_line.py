@@ -7,11 +7,14 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from PySide6.QtCore import QTimer
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QWidget
 
 from atlas_core.config import Config, settings
 from atlas_gui import theme
+
+COPIED_MS = 1500
 
 
 class CommandLine(QWidget):
@@ -36,7 +39,12 @@ class CommandLine(QWidget):
         layout.addWidget(label)
         layout.addWidget(self.line_edit, 1)
         layout.addWidget(self.copy_button)
-        self.copy_button.clicked.connect(lambda: QGuiApplication.clipboard().setText(self.line_edit.text()))
+        self.copy_button.clicked.connect(self._on_copy)
+
+    def _on_copy(self) -> None:
+        QGuiApplication.clipboard().setText(self.line_edit.text())
+        self.copy_button.setText("Copied")
+        QTimer.singleShot(COPIED_MS, self.copy_button, lambda: self.copy_button.setText("Copy"))
 
     def set_command(self, command: str) -> None:
         self.line_edit.setText(command)

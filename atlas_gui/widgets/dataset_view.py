@@ -86,7 +86,9 @@ class DatasetView(QWidget):
 
     def set_epochs(self, epochs: float | None) -> None:
         """How often the run on the Model tab reads the whole text; None while nobody knows."""
-        text = format.DASH if epochs is None else f"{epochs:.1f}" if epochs < 100 else format.count(epochs)
+        text = format.DASH
+        if epochs is not None:
+            text = f"{epochs:.{1 if epochs >= 1 else 2}f}" if epochs < 100 else format.count(epochs)
         self._numbers["epochs in this run"].setText(text)
 
     def clear(self) -> None:

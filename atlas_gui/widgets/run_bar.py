@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
 )
 
 from atlas_gui import theme
+from atlas_gui.widgets.eliding_label import ElidingLabel
 
 PRIMARY_WIDTH = 120
 BAR_STEPS = 1000
@@ -94,7 +95,7 @@ class RunBar(QToolBar):
 
     def _hold_focus(self) -> None:
         """Qt would hand the focus of a button that hides or rests to the next one, and Space would press that."""
-        for button in (self.train_button, self.pause_button):
+        for button in (self.train_button, self.pause_button, self.new_run_button):
             if button.hasFocus():
                 button.clearFocus()
                 self._focus_owed = True
@@ -127,11 +128,9 @@ class RunBar(QToolBar):
         self.settings_button.setAccessibleName("Settings")
         self._title = QLabel()
         self._title.setProperty("role", "title")
-        self._sentence = QLabel()
+        self._sentence = ElidingLabel()
         self._sentence.setObjectName("planSentence")
         self._sentence.setAccessibleName("What will happen, or how far it is")
-        self._sentence.setMinimumWidth(0)
-        self._sentence.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._bar = QProgressBar(self)  # lies along the lower edge, so that nothing jumps when it comes and goes
         self._bar.setObjectName("runProgress")
         self._bar.setAccessibleName("Progress of the run")

@@ -15,9 +15,11 @@ from atlas_gui import theme
 from atlas_gui.widgets.sparkline import Sparkline
 
 NAME_WIDTH_PX = 216
+LABEL_WIDTH_PX = 112
+BUTTON_WIDTH_PX = 96
 FACT_WIDTH_PX = 136  # "100 000 / 100 000" in the monospaced font
-STATES = {"running": ("in training", "good"), "done": ("finished", "good"), "interrupted": ("can go on", "warning"),
-          "empty": ("nothing saved", "muted")}
+STATES = {"running": ("in training", "good"), "paused": ("paused", "warning"), "done": ("finished", "good"),
+          "interrupted": ("can go on", "warning"), "empty": ("nothing saved", "muted")}
 
 
 class RunCard(QFrame):
@@ -31,20 +33,26 @@ class RunCard(QFrame):
     delete_requested = Signal(Path)
     open_folder_requested = Signal(Path)
 
-    def __init__(self, info: RunInfo, losses: Sequence[float], *, training: bool = False,
+    def __init__(self, info: RunInfo, losses: Sequence[float], *, state: str = "",
                  parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.info = info
-        self._state = "running" if training else info.state
+        self._state = state or info.state
         self.setProperty("role", "card")
         self.setAccessibleName(f"Run {info.name}")
         self.setAccessibleDescription(summary(info))
+        self._age = _label("", "muted")
+        self.show_age()
         self._sparkline = Sparkline()
         self._sparkline.set_values(losses)
         self._lay_out()
 
     def set_selected(self, selected: bool) -> None:
         theme.set_role(self, "card-selected" if selected else "card")
+
+    def show_age(self) -> None:
+        """How long ago the run was touched, which grows."""
+        self._age.setText(people.ago(self.info.updated_at))
 
     def _lay_out(self) -> None:
         row = QHBoxLayout(self)
@@ -64,7 +72,7 @@ class RunCard(QFrame):
         column.addWidget(Elided(self.info.name, width_px=NAME_WIDTH_PX, role="title"))
         column.addWidget(_label(word, role))
         column.addWidget(Elided(self.info.preset + parameters, width_px=NAME_WIDTH_PX, role="muted"))
-        column.addWidget(_label(people.ago(self.info.updated_at), "muted"))
+        column.addWidget(self._age)
         column.addStretch(1)
         return column
 
@@ -78,6 +86,7 @@ class RunCard(QFrame):
         ]
         grid = QGridLayout()
         grid.setVerticalSpacing(theme.spacing // 4)
+        grid.setColumnMinimumWidth(0, LABEL_WIDTH_PX)
         grid.setColumnMinimumWidth(1, FACT_WIDTH_PX)
         for line, (what, value) in enumerate(facts):
             number = _label(value)
@@ -99,7 +108,7 @@ class RunCard(QFrame):
         small.addWidget(self._tool("chart-line", "Show curve", self.curve_requested.emit))
         small.addWidget(self._tool("folder-open-outline", "Open folder", self.open_folder_requested.emit))
         small.addWidget(self._tool("delete-outline", "Delete", self.delete_requested.emit,
-                                   enabled=self._state != "running"))
+                                   enabled=self._state not in ("running", "paused")))
         small.addStretch(1)
         grid.addLayout(small, 1, 1)
         return grid
@@ -113,6 +122,7 @@ class RunCard(QFrame):
     def _button(self, text: str, icon: str, help: str, wish: Callable[[Path], None], *, enabled: bool) -> QPushButton:
         button = QPushButton(theme.icon(icon), text)
         button.setObjectName(f"run{text}Button")
+        button.setMinimumWidth(BUTTON_WIDTH_PX)
         button.setToolTip(help)
         button.setAccessibleName(f"{text} {self.info.name}")
         button.setEnabled(enabled)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections import deque
 
-from PySide6.QtCore import Qt, QTimer
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QWidget
+from PySide6.QtCore import QPoint, Qt, QTimer
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QTabWidget, QWidget
 
 from atlas_gui import theme
 
 NEWS_MS = 6000
 WARNING_MS = 12000
 BRIEF_MS = 2500  # while others wait
-WIDTH = 460
+WIDTH, NARROWEST = 460, 320
 LEAST_HEIGHT = 6 * theme.spacing
 ABOVE_EDGE = 5 * theme.spacing  # clear of the status line
 ICONS = {"info": ("information-outline", "accent"), "good": ("check-circle-outline", "good"),
@@ -23,10 +23,14 @@ ICONS = {"info": ("information-outline", "accent"), "good": ("check-circle-outli
 
 
 class Toast(QFrame):
-    """A strip at the lower edge of its parent. News that comes meanwhile waits its turn."""
+    """A strip beside the names of the tabs, where it covers nothing; where there is too little room, at the lower edge.
 
-    def __init__(self, parent: QWidget) -> None:
+    News that comes meanwhile waits its turn.
+    """
+
+    def __init__(self, parent: QWidget, tabs: QTabWidget) -> None:
         super().__init__(parent)
+        self._tabs = tabs
         self.setObjectName("toast")
         self.setProperty("role", "card")
         self.setAccessibleName("News")
@@ -79,8 +83,14 @@ class Toast(QFrame):
         self._timer.start(BRIEF_MS if self._waiting else WARNING_MS if level == "warning" else NEWS_MS)
 
     def place(self) -> None:
-        """Stand centred above the lower edge; the window calls this when its size changes."""
-        window = self._window
-        width = min(WIDTH, window.width() - 4 * theme.spacing)
+        """Find the place; the window calls this when its size changes."""
+        window, corner = self._window, self._tabs.mapTo(self._window, QPoint())
+        width = min(WIDTH, self._tabs.width() - self._tabs.tabBar().sizeHint().width() - 2 * theme.spacing)
+        beside = width >= NARROWEST
+        if not beside:
+            width = min(WIDTH, window.width() - 4 * theme.spacing)
         height = max(LEAST_HEIGHT, self._layout.totalHeightForWidth(width))
-        self.setGeometry((window.width() - width) // 2, window.height() - height - ABOVE_EDGE, width, height)
+        if beside:
+            self.setGeometry(corner.x() + self._tabs.width() - width - theme.spacing, corner.y() + 2, width, height)
+        else:
+            self.setGeometry((window.width() - width) // 2, window.height() - height - ABOVE_EDGE, width, height)

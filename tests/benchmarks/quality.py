@@ -27,7 +27,7 @@ TARGET = 2.4                                    # bits a byte
 EVAL_STEPS = {"NANO": 100, "MICRO": 100}        # some seconds of training
 # What served AdamW best in MICRO's shape: fewer windows a step, a lower rate, one matrix to read and to predict with.
 ADAMW: dict[str, Any] = {"training.learning_rate": 1.5e-3, "training.batch_size": 2, "model.tie_weights": True}
-DEFAULTS = "defaults"
+DEFAULTS, LONGER = "defaults", "defaults, for longer"
 QUICK = {"seconds": 3.0, "target": 6.0, "stops_at_target": True}
 
 
@@ -51,11 +51,11 @@ class Learner:
 
 
 def rows(home: Path, effort: Effort) -> Iterator[Row]:
-    """One row for each learner. NANO learns alone; whoever has MICRO's shape learns in turn."""
+    """One row for each learner. Those of NANO's shape learn in turn, and those of MICRO's."""
     for preset in effort.few(list(EVAL_STEPS)):
         config, dataset = sample.ready(home, _learning(preset))
         field = nano(config) if preset == "NANO" else micro(config)
-        wished = {DEFAULTS, *effort.matching([learner.name for learner in field])}
+        wished = {DEFAULTS, LONGER, *effort.matching([learner.name for learner in field])}
         field = [learner for learner in field if learner.name in wished]
         if effort.quick:
             field = [dataclasses.replace(learner, **QUICK) for learner in field]
@@ -79,8 +79,9 @@ def rows(home: Path, effort: Effort) -> Iterator[Row]:
 
 
 def nano(config: Config) -> list[Learner]:
-    """The preset as it is, for its two minutes."""
-    return [Learner(DEFAULTS, "atlas", config, 60 * MINUTES[0], stops_at_target=False)]
+    """The preset as it is, for its two minutes and for ten."""
+    return [Learner(name, "atlas", config, 60 * minutes, stops_at_target=False)
+            for name, minutes in zip((DEFAULTS, LONGER), MINUTES, strict=True)]
 
 
 def micro(own: Config) -> list[Learner]:

@@ -248,3 +248,14 @@ def test_every_document_falls_into_one_bin():
     assert sum(counts) == 6
     assert counts[:2] == [2, 0]
     assert counts[-1] == 1
+
+
+def test_while_a_run_is_at_work_no_text_is_prepared_and_that_is_said(tab, archive):
+    tab.add_sources([archive])
+    tab.set_training(True)
+    assert "once it has stopped" in tab.summary_label.text()
+    assert "Stop the run" in tab.prepare_button.toolTip()
+    assert not any(widget.isEnabled() for widget in (tab.prepare_button, tab.text_settings, tab.dataset_combo))
+    tab.set_training(False)
+    assert tab.prepare_button.isEnabled() and tab.text_settings.isEnabled()
+    assert "Press Prepare" in tab.summary_label.text()

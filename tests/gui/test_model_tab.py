@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QInputDialog, QLabel
 from atlas_core import config as settings
 from atlas_core import memory, presets
 from atlas_core.config import Config
+from atlas_core.format import SPACE
 from atlas_core.hardware.device import MachineMemory, expected_memory
 from atlas_gui import theme
 from atlas_gui.run_time import Expected
@@ -184,3 +185,19 @@ def test_a_name_for_a_preset_is_asked_and_handed_out(tab, qtbot):
     with qtbot.waitSignal(tab.save_preset_requested) as signal:
         dialog.accept()
     assert signal.args == ["Mine"]
+
+
+def test_a_part_of_the_text_is_told_as_a_share(tab):
+    tab.set_dataset_tokens(100 * tab.config().training.max_steps * tab.config().tokens_per_step)
+    assert "reads 1 % of your text".replace(" %", f"{SPACE}%") in tab.findChild(QLabel, "modelFacts").text()
+
+
+def test_settings_of_another_run_are_not_told_to_be_those_of_the_run_at_work(tab):
+    tab.set_enabled(False, shows_the_run=False)
+    assert "other settings than these" in tab.findChild(QLabel, "modelNotice").text()
+
+
+def test_settings_from_elsewhere_that_change_nothing_leave_the_time_told(tab):
+    tab.set_times({}, Expected(600.0, measured=True))
+    tab.apply_changes({"tokenizer.name": tab.config().tokenizer.name})
+    assert "about 10" in tab.findChild(QLabel, "modelFacts").text()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import time
 from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QAbstractButton, QApplication, QMessageBox
+from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QMessageBox
 from pytestqt.qtbot import QtBot
 
 from atlas_core import runs
 from atlas_core.config import Config
+from atlas_core.format import SPACE
 from atlas_core.runs import RunInfo
 from atlas_gui import theme
 from atlas_gui.tabs.runs import RunsTab
@@ -215,3 +217,17 @@ def test_the_curve_of_a_run_is_shown_by_its_button_or_a_double_click(
         for click in (qtbot.mouseClick, qtbot.mouseDClick):
             click(tab.runs_list.viewport(), Qt.MouseButton.LeftButton, pos=place)
     assert wished.args == [infos[0].path]
+
+
+def test_a_paused_run_is_not_said_to_train(tab: RunsTab, infos: list[RunInfo]) -> None:
+    tab.set_active(infos[0].path, paused=True)
+    said = [label.text() for label in tab.card(infos[0].path).findChildren(QLabel)]
+    assert "paused" in said and "in training" not in said
+    assert not button(tab, infos[0], "Delete").isEnabled()
+
+
+def test_ages_grow_on_the_cards(tab: RunsTab, infos: list[RunInfo], monkeypatch: pytest.MonkeyPatch) -> None:
+    later = infos[0].updated_at + 3600
+    monkeypatch.setattr(time, "time", lambda: later)
+    tab.show_ages()
+    assert f"1{SPACE}h ago" in [label.text() for label in tab.card(infos[0].path).findChildren(QLabel)]

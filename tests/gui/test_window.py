@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtCore import QMimeData, QPoint, QPointF, QRect, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from PySide6.QtWidgets import (
     QApplication,
@@ -27,13 +29,15 @@ from atlas_core import config as configuration
 from atlas_core import jobs, presets, runs
 from atlas_core.config import Config
 from atlas_core.errors import AtlasError
-from atlas_core.events import Healed, RolledBack, StepSkipped, TextPiece
+from atlas_core.events import Event, Healed, RolledBack, RunStarted, StepSkipped, TextPiece
 from atlas_core.forecast import Speed
+from atlas_core.format import SPACE
 from atlas_core.hardware import speeds
-from atlas_gui import run_time, theme
+from atlas_gui import run_time, sentences, theme
 from atlas_gui.main_window import MainWindow
 from atlas_gui.session import IDLE, PAUSED, STARTING, TRAINING
 from atlas_gui.settings import Settings
+from atlas_gui.widgets.eliding_label import ElidingLabel
 from atlas_gui.widgets.run_bar import RunBarState
 from tests.gui.conftest import JOB_MS, TINY
 
@@ -286,10 +290,20 @@ def test_an_interrupted_run_is_offered_at_the_next_start_and_goes_on(
     tiny_window.close()
 
     again = make_window()
+    shown = []  # as it begins
+
+    def look(event: Event) -> None:
+        if isinstance(event, RunStarted):
+            shown.append((again.playground_tab.source(), again.findChild(QLabel, "modelNotice").text()))
+
+    again.session.training_event.connect(look)
     click(qtbot, dialog(qtbot, again, "resumeDialog"), "resumeButton")
     qtbot.waitUntil(lambda: again.session.run is not None and again.session.run.state == "done", timeout=JOB_MS)
     assert again.session.history.steps == list(range(1, 61))
     assert again.session.history.resumed_steps == [stopped_at]
+    [(source, notice)] = shown
+    assert source == "live"
+    assert "other settings than these" in notice  # the Model tab still shows NANO's
 
 
 def test_a_finished_run_goes_on_for_as_many_steps_as_are_asked_for(tiny_window: MainWindow, qtbot: QtBot) -> None:
@@ -498,3 +512,40 @@ def test_without_text_training_waits_and_says_what_is_missing(window: MainWindow
     window.data_tab.set_sources([])
     assert not window.run_bar.train_button.isEnabled()
     assert "Add some text" in window.run_bar.sentence
+
+
+def test_news_stands_beside_the_names_of_the_tabs(window: MainWindow, qtbot: QtBot) -> None:
+    """Below it would cover buttons."""
+    window.resize(1280, 800)
+    qtbot.waitUntil(lambda: window.width() == 1280)
+    window.toast.show_news("The weather is fine.")
+    bar = window.tabs.tabBar()
+    names = QRect(bar.mapTo(window, QPoint()), bar.sizeHint())
+    place = window.toast.geometry()
+    assert place.top() < names.bottom() and not place.intersects(names)
+    assert place.height() <= 2 * names.height()
+
+
+def test_a_sentence_that_has_no_room_ends_in_an_ellipsis(qtbot: QtBot) -> None:
+    label = ElidingLabel()
+    qtbot.addWidget(label)
+    label.setText("Train NANO on shakespeare: about 2 minutes")
+    label.resize(80, 20)
+    assert label.shown.endswith("…") and label.text().endswith("minutes")
+    label.grab()
+    assert label.toolTip() == label.text()
+    label.resize(800, 20)
+    assert label.shown == label.text()
+
+
+def test_an_opened_run_was_saved_when_its_checkpoint_was(tmp_path: Path) -> None:
+    """Its log may have been written to later."""
+    run = tmp_path / "run"
+    checkpoint = run / runs.CHECKPOINTS_FOLDER / "atlas_step_5.pt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"x")
+    about = {"kind": "step", "step": 5, "epoch": 0.5, "loss": 2.5, "val_loss": None, "perplexity": 12.2, "bytes": 1,
+             "learning_rate": 1e-3, "saved_at": time.time() - 7200, "max_steps": 9, "parameters": 10}
+    runs.sidecar(checkpoint).write_text(json.dumps(about))
+    Config().save(run / runs.CONFIG_FILE)
+    assert f"saved 2{SPACE}h ago" in sentences.standing(runs.inspect(run))
