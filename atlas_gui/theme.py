@@ -245,9 +245,9 @@ def _style_sheet(p: Palette) -> str:
     QCheckBox::indicator:disabled {{ border-color: {p.border}; background: {p.hover}; }}
     QSlider::groove:horizontal {{ background: {p.border}; height: 4px; border-radius: 2px; }}
     QSlider::sub-page:horizontal {{ background: {p.accent}; border-radius: 2px; }}
-    QSlider::handle:horizontal {{ background: {p.text}; border: 1px solid {p.panel}; width: 14px; height: 14px;
+    QSlider::handle:horizontal {{ background: {p.accent}; border: 1px solid {p.panel}; width: 14px; height: 14px;
         margin: -6px 0; border-radius: 7px; }}
-    QSlider::handle:horizontal:focus {{ background: {p.accent}; }}
+    QSlider::handle:horizontal:focus {{ border-color: {p.text}; }}
     QSlider::sub-page:horizontal:disabled, QSlider::handle:horizontal:disabled {{ background: {p.muted}; }}
     QTextEdit[role="plain"], QPlainTextEdit[role="plain"] {{ background: transparent; border: none; }}
     """

@@ -14,6 +14,7 @@ from PySide6.QtGui import QValidator, QWheelEvent
 from PySide6.QtWidgets import QAbstractSpinBox, QWidget
 
 from atlas_core import format
+from atlas_gui import theme
 
 
 class NumberSpin(QAbstractSpinBox):
@@ -31,6 +32,7 @@ class NumberSpin(QAbstractSpinBox):
         self._low, self._high, self._whole, self._step = low, high, whole, step
         self._suffix = f" {suffix}" if suffix else ""
         self._value: int | float = self._as_number(low)
+        self.lineEdit().setTextMargins(theme.spacing // 2, 0, 0, 0)  # a style sheet's padding does not reach it
         self.lineEdit().textEdited.connect(self._on_text_edited)
         self.editingFinished.connect(self._show)
         self._show()
