@@ -7,6 +7,7 @@ other stay on the screen with a sentence, and go nowhere until they agree.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +17,7 @@ from PySide6.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QLabel, QLineEdit,
 from atlas_core.config import SECTIONS, Config, settings
 from atlas_core.errors import ConfigError
 from atlas_gui import theme
+from atlas_gui.widgets.setting_editor import label_text
 from atlas_gui.widgets.setting_row import SettingRow
 
 
@@ -156,7 +158,8 @@ class ConfigForm(QWidget):
         """Put each sentence under the pending rows it names, or under all pending ones if it names none."""
         for key, row in self._rows.items():
             named = [p for p in problems if key in p or not any(k in p for k in self._pending)]
-            row.show_problem("\n".join(f"{p}; not used." for p in named) if key in self._pending else "")
+            told = "\n".join(f"{in_words(p)}; not used." for p in named)
+            row.show_problem(told if key in self._pending else "")
         if problems != self._problems:
             self._problems = list(problems)
             self.problems_changed.emit(self._problems)
@@ -179,3 +182,10 @@ class ConfigForm(QWidget):
         for section, heading in self._headings.items():
             heading.setVisible(section in shown)
         self._nothing.setVisible(not shown)
+
+
+def in_words(problem: str) -> str:
+    """A sentence about settings, which it calls by their keys, with the names that the form shows."""
+    table = settings()
+    return re.sub(r"\b[a-z]+\.[a-z0-9_]+\b",
+                  lambda found: label_text(table[found[0]]) if found[0] in table else found[0], problem)

@@ -10,7 +10,7 @@ from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication, QCheckBox, QComboBox, QWidget
 
 from atlas_core.config import Config, settings
-from atlas_gui.widgets.config_form import ConfigForm
+from atlas_gui.widgets.config_form import ConfigForm, in_words
 from atlas_gui.widgets.number_spin import NumberSpin
 from atlas_gui.widgets.setting_editor import join_texts, split_texts
 
@@ -212,3 +212,8 @@ def test_fractions_step_without_a_trace_of_binary(qtbot):
     spin.stepBy(2)
     assert spin.value() == 0.12
     assert spin.text() == "0.12"
+
+
+def test_a_problem_is_told_in_the_names_that_the_form_shows():
+    assert in_words("model.num_heads (7) must divide model.hidden_size (512): see docs.md") == (
+        "Heads (7) must divide Hidden size (512): see docs.md")
