@@ -250,7 +250,8 @@ class _Step:
         moments are unpacked piece by piece, and lengths of bf16 gradients are taken of wider copies."""
         if self.training.optimizer_type == "muon":
             joined, largest = max((self.M, self.M), (qkv_size(self.model), self.H), key=sum)
-            return 4 * self.H * (joined + largest) + 20 * min(self.H, largest) ** 2
+            square = min(self.H, largest) ** 2
+            return 4 * self.H * joined + max(20 * square, 12 * square + 4 * self.H * largest)
         if self.device != "cpu":
             return 0
         unpacked = 20 * min(PIECE, self.largest) if self.training.optimizer_type == "adamw8bit" else 0

@@ -17,7 +17,6 @@ from PySide6.QtGui import (
     QDesktopServices,
     QImage,
     QKeySequence,
-    QResizeEvent,
     QShortcut,
 )
 from PySide6.QtWidgets import (
@@ -315,7 +314,7 @@ class MainWindow(QMainWindow):
             self._machine.setText(sentences.machine(event))
             self.runs_tab.set_active(event.run)
             self._show_command_line()
-            self._refresh_playground(selected=LIVE)
+            self._refresh_playground(selected=None if self.session.drawing_text else LIVE)
         if isinstance(event, CheckpointSaved):
             self._refresh_playground()
 
@@ -513,9 +512,11 @@ class MainWindow(QMainWindow):
         self.toast.show_news(f"The next run learns at {format.learning_rate(rate)}.", "good")
 
     def _on_save_preset_wished(self, name: str) -> None:
+        origin = self.model_tab.original()
+        description = origin.description if origin.name == name else f"Made from {origin.name}."
         try:
-            path = presets.save_user_preset(dataclasses.replace(
-                self.model_tab.config(), name=name, description=f"Made from {self.model_tab.original().name}."))
+            path = presets.save_user_preset(dataclasses.replace(self.model_tab.config(), name=name,
+                                                                description=description))
         except AtlasError as error:
             self.show_error(error.message, error.remedy)
             return
@@ -738,10 +739,6 @@ class MainWindow(QMainWindow):
         self.session.close()
         super().closeEvent(event)
         self.closed.emit()
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self.toast.place()
 
 
 def open_folder(folder: Path) -> None:

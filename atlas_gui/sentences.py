@@ -35,7 +35,7 @@ READ = "Text, Markdown and JSON Lines files, folders and zip archives are read."
 
 
 def plan(config: Config, text_name: str, tokens: int | None, time: Expected | None, memory_bytes: int) -> str:
-    """What pressing Train will do: "Train NANO (1.1 M) on shakespeare (1.4 M tokens): about 2 min, 0.6 GB of
+    """What pressing Train will do: "Train NANO (1.7 M) on shakespeare (1.4 M tokens): about 2 min, 0.6 GB of
     memory"."""
     if not text_name:
         return "Add some text on the Data tab, or use the sample, and training can begin."

@@ -122,6 +122,7 @@ class Session(QObject):
         self._quiet_timer = QTimer(self)
         self._quiet_timer.timeout.connect(self._measure_if_quiet)
         self._ready_made = [preset.config for preset in presets.all_presets().values()]
+        self._run_read = False  # whether `_run_config` is that of the run at work
         self._measured = self.config  # what is being measured, or was
         self._judged: set[tuple[str, str]] = set()  # what need not be measured any more
         self._train_control, self._prepare_control = Control(), Control()
@@ -330,6 +331,7 @@ class Session(QObject):
             self.failed.emit("A run is being opened.", "Try again in a moment.", "")
             return
         self._train_control, self.started = Control(), None  # an earlier run's takes no more wishes
+        self._run_read = False
         self._set_state(STARTING)
         self._crew.start("open", lambda: [errands.take_up(folder, rate_factor=rate_factor, changes=changes)],
                          on_event=self._on_taken_up, on_failed=self._on_take_up_failed)
@@ -398,10 +400,10 @@ class Session(QObject):
 
     @property
     def trains_these(self) -> bool:
-        """Whether the settings that are chosen are those of the run at work."""
+        """Whether the settings that are chosen are those of the run at work, as far as they are not the machine's."""
         telling = [key for key in configuration.settings()
                    if not key.startswith("hardware.") and key != "model.vocab_size"]
-        return self.training and all(self.config.get(key) == self._run_config.get(key) for key in telling)
+        return self._run_read and all(self.config.get(key) in ("auto", self._run_config.get(key)) for key in telling)
 
     @property
     def drawing_text(self) -> bool:
@@ -424,7 +426,9 @@ class Session(QObject):
         self._first_step, self._speed_remembered, self._lasting_s = None, False, 0.0
         self.cooling = ""
         self._apart = False
-        self._set_state(STARTING)
+        self._run_read = True
+        self.state = STARTING
+        self.state_changed.emit(STARTING)  # also where it is no news: now it is known what will be trained
         self._crew.start("train", lambda: errands.watched(jobs.train(config, dataset, folder, control, resume=resume)),
                          on_event=self._on_training_event, on_failed=self._on_training_failed,
                          on_ended=self._on_training_ended)
@@ -494,6 +498,7 @@ class Session(QObject):
         if self._live_text:
             self._live_text = None
             self.text_failed.emit("Training ended before the text was drawn.")
+        self._run_read = False
         self._set_state(IDLE)
         if self.run is not None and runs.is_run(self.run.path):  # somebody may have deleted it meanwhile
             self.run = runs.inspect(self.run.path)

@@ -1,4 +1,4 @@
-"""Muon (Jordan et al. 2024) for matrices of which some are joined from several, with products in fp32.
+"""Muon (Jordan et al. 2024) for matrices of which some are joined from several, with fp32 products of the quick kind.
 
 `torch.optim.Muon` takes a joined matrix for one, multiplies in bf16, which most processors have to imitate, and takes
 about twice as many operations.

@@ -169,7 +169,7 @@ class TrainingLog:
             self.line(f"EPOCH {event.epoch} done: mean loss {event.mean_loss:.4f}, perplexity {event.perplexity:.2f}, "
                       f"{event.tokens:,} tokens in {people.duration(event.seconds)}")
         elif isinstance(event, CheckpointSaved):
-            self.line(f"saved {event.path.name} ({people.plain(people.size(event.bytes))} in {event.seconds:.2f} s)")
+            self.line(f"saved {event.path.name} ({people.size(event.bytes)} in {event.seconds:.2f} s)")
         elif isinstance(event, Cooling):
             cooling = people.cooling(event.state, event.target_c, event.idle, event.limit_w)
             self._cooling = f"  {cooling}" if cooling else ""

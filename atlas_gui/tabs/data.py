@@ -213,7 +213,7 @@ class DataTab(QWidget):
         self._show_buttons()
 
     def set_training(self, training: bool) -> None:
-        """While a run is at work no text is prepared, and its settings belong to that run."""
+        """While a run is at work no text is prepared, and the settings stay as they are."""
         self._training = training
         self._show_buttons()
         if self.dataset_view.empty:
@@ -329,7 +329,8 @@ class DataTab(QWidget):
         free = not self._busy
         for widget in (self.add_button, self.sample_button):
             widget.setEnabled(free)
-        self.text_settings.setEnabled(free and not self._training)
+        self.text_settings.set_locked(self._busy or self._training)
+        self.text_settings.more_button.setEnabled(free)
         self.dataset_combo.setEnabled(free and not self._training)
         self.form.set_locked(self._busy or self._training)
         self.remove_button.setEnabled(free and bool(self.drop_zone.tree.selected_sources()))

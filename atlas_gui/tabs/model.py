@@ -355,7 +355,7 @@ class ModelTab(QWidget):
         self.delete_preset_button.setVisible(preset is not None and not preset.builtin)
         notice = "" if not self._locked else (
             "These are the settings of the run at work. Stop it to change them." if self._shows_the_run else
-            "The run at work has other settings than these. Stop it to change them.")
+            "The run at work has settings of its own. Stop it to change these.")
         if waiting:
             notice = "Some entries below contradict each other and are not used yet."
         self._notice.setText(notice)

@@ -24,6 +24,7 @@ from PySide6.QtWidgets import (
 from atlas_core import format as people
 from atlas_core.events import Generated, TextPiece
 from atlas_gui import theme
+from atlas_gui.widgets.eliding_label import plain_tip
 from atlas_gui.widgets.output_view import OutputView
 from atlas_gui.widgets.sampling_panel import SamplingPanel
 
@@ -250,7 +251,7 @@ class PlaygroundTab(QWidget):
     def _show_source_tip(self, label: str) -> None:
         """With the whole name, of which the column may show the beginning alone."""
         help = "Which state of which model writes: the one in training, or a saved checkpoint"
-        self.source_combo.setToolTip(f"{label}\n{help}" if label else help)
+        self.source_combo.setToolTip(plain_tip(f"{label}\n{help}" if label else help))
 
     def _refresh_controls(self) -> None:
         ready = bool(self.source())

@@ -95,7 +95,8 @@ class RunBar(QToolBar):
 
     def _hold_focus(self) -> None:
         """Qt would hand the focus of a button that hides or rests to the next one, and Space would press that."""
-        for button in (self.train_button, self.pause_button, self.new_run_button):
+        going = [] if self._state.new_run_offered else [self.new_run_button]
+        for button in (self.train_button, self.pause_button, *going):
             if button.hasFocus():
                 button.clearFocus()
                 self._focus_owed = True

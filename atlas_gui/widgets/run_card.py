@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QPushBut
 from atlas_core import format as people
 from atlas_core.runs import RunInfo
 from atlas_gui import theme
+from atlas_gui.widgets.eliding_label import plain_tip
 from atlas_gui.widgets.sparkline import Sparkline
 
 NAME_WIDTH_PX = 216
@@ -40,7 +40,6 @@ class RunCard(QFrame):
         self._state = state or info.state
         self.setProperty("role", "card")
         self.setAccessibleName(f"Run {info.name}")
-        self.setAccessibleDescription(summary(info))
         self._age = _label("", "muted")
         self.show_age()
         self._sparkline = Sparkline()
@@ -53,6 +52,7 @@ class RunCard(QFrame):
     def show_age(self) -> None:
         """How long ago the run was touched, which grows."""
         self._age.setText(people.ago(self.info.updated_at))
+        self.setAccessibleDescription(summary(self.info, self._state))
 
     def _lay_out(self) -> None:
         row = QHBoxLayout(self)
@@ -150,12 +150,12 @@ class Elided(QLabel):
         self.setFixedWidth(width_px)
         self.ensurePolished()  # the role decides the font, and the font how much fits
         self.setText(self.fontMetrics().elidedText(text, Qt.TextElideMode.ElideMiddle, width_px))
-        self.setToolTip(html.escape(text))
+        self.setToolTip(plain_tip(text))
 
 
-def summary(info: RunInfo) -> str:
+def summary(info: RunInfo, state: str) -> str:
     """The card in one sentence, for those who cannot see it."""
-    word, _ = STATES[info.state]
+    word, _ = STATES[state]
     return (f"{word}, step {people.count(info.step)} of {people.count(info.max_steps)}, "
             f"best validation loss {people.loss(info.best_val_loss)}, {people.size(info.bytes)}, "
             f"{people.ago(info.updated_at)}")

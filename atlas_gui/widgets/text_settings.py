@@ -73,6 +73,11 @@ class TextSettings(QWidget):
             self.switches[key] = switch
             layout.addWidget(switch)
 
+    def set_locked(self, locked: bool) -> None:
+        """Locked, everything can still be read."""
+        for widget in (self.tokenizer_combo, *self.switches.values()):
+            widget.setEnabled(not locked)
+
     def show_config(self, config: Config) -> None:
         name = config.tokenizer.name
         if self.tokenizer_combo.findData(name) < 0:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from PySide6.QtCore import QPoint, Qt, QTimer
+from PySide6.QtCore import QEvent, QObject, QPoint, QRect, QSize, Qt, QTimer
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QTabWidget, QWidget
 
 from atlas_gui import theme
@@ -23,7 +23,7 @@ ICONS = {"info": ("information-outline", "accent"), "good": ("check-circle-outli
 
 
 class Toast(QFrame):
-    """A strip beside the names of the tabs, where it covers nothing; where there is too little room, at the lower edge.
+    """A strip beside the names of the tabs, where it covers nothing; what has no room there, at the lower edge.
 
     News that comes meanwhile waits its turn.
     """
@@ -31,6 +31,8 @@ class Toast(QFrame):
     def __init__(self, parent: QWidget, tabs: QTabWidget) -> None:
         super().__init__(parent)
         self._tabs = tabs
+        tabs.installEventFilter(self)
+        parent.installEventFilter(self)
         self.setObjectName("toast")
         self.setProperty("role", "card")
         self.setAccessibleName("News")
@@ -77,20 +79,31 @@ class Toast(QFrame):
         name, color = ICONS[level]
         self._icon.setPixmap(theme.icon(name, color).pixmap(20, 20))
         self._text.setText(text)
-        self.place()
+        self._place()
         self.show()
         self.raise_()
         self._timer.start(BRIEF_MS if self._waiting else WARNING_MS if level == "warning" else NEWS_MS)
 
-    def place(self) -> None:
-        """Find the place; the window calls this when its size changes."""
-        window, corner = self._window, self._tabs.mapTo(self._window, QPoint())
-        width = min(WIDTH, self._tabs.width() - self._tabs.tabBar().sizeHint().width() - 2 * theme.spacing)
-        beside = width >= NARROWEST
-        if not beside:
-            width = min(WIDTH, window.width() - 4 * theme.spacing)
-        height = max(LEAST_HEIGHT, self._layout.totalHeightForWidth(width))
-        if beside:
-            self.setGeometry(corner.x() + self._tabs.width() - width - theme.spacing, corner.y() + 2, width, height)
-        else:
-            self.setGeometry((window.width() - width) // 2, window.height() - height - ABOVE_EDGE, width, height)
+    def eventFilter(self, _watched: QObject, event: QEvent) -> bool:
+        """Move along with the window and the tabs."""
+        if event.type() in (QEvent.Type.Resize, QEvent.Type.Move) and not self.isHidden():
+            self._place()
+        return False
+
+    def _place(self) -> None:
+        bar, seen = self._tabs.tabBar(), self._tabs.visibleRegion().boundingRect()
+        free = QRect(QPoint(bar.sizeHint().width() + theme.spacing, 0),
+                     QPoint(seen.right() - theme.spacing, bar.height() + 2 * theme.spacing))
+        width = min(WIDTH, free.width())
+        height = self._height(width)
+        if seen.topLeft().isNull() and width >= NARROWEST and height <= free.height():
+            corner = self._tabs.mapTo(self._window, QPoint(free.right() - width, 2))
+            self.setGeometry(QRect(corner, QSize(width, height)))
+            return
+        window = self._window
+        width = min(WIDTH, window.width() - 4 * theme.spacing)
+        height = self._height(width)
+        self.setGeometry((window.width() - width) // 2, window.height() - height - ABOVE_EDGE, width, height)
+
+    def _height(self, width: int) -> int:
+        return max(LEAST_HEIGHT, self._layout.totalHeightForWidth(width))

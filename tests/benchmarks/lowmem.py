@@ -14,7 +14,7 @@ from tests.benchmarks.section import Column, Effort, Row, Section
 
 STEPS, STEPS_BETWEEN = 200, 50
 SEEDS = (1337, 1)  # how far chance alone carries
-# NANO's step of eight windows, two at a time: so bf16 gradients are summed, too. At NANO's own rate of 5e-3 chance
+# NANO's step of eight windows, two at a time: so bf16 gradients are summed, too. At 5e-3, once NANO's rate, chance
 # carries further than any optimizer.
 COMMON: dict[str, Any] = {
     "training.optimizer_type": "adamw", "training.precision": multiplied()[-1], "training.learning_rate": 2e-3,

@@ -255,7 +255,9 @@ def test_while_a_run_is_at_work_no_text_is_prepared_and_that_is_said(tab, archiv
     tab.set_training(True)
     assert "once it has stopped" in tab.summary_label.text()
     assert "Stop the run" in tab.prepare_button.toolTip()
-    assert not any(widget.isEnabled() for widget in (tab.prepare_button, tab.text_settings, tab.dataset_combo))
+    assert not any(widget.isEnabled() for widget in (tab.prepare_button, tab.text_settings.tokenizer_combo,
+                                                     tab.dataset_combo))
+    assert tab.text_settings.more_button.isEnabled()  # they can still be read
     tab.set_training(False)
-    assert tab.prepare_button.isEnabled() and tab.text_settings.isEnabled()
+    assert tab.prepare_button.isEnabled() and tab.text_settings.tokenizer_combo.isEnabled()
     assert "Press Prepare" in tab.summary_label.text()

@@ -194,7 +194,7 @@ def test_a_part_of_the_text_is_told_as_a_share(tab):
 
 def test_settings_of_another_run_are_not_told_to_be_those_of_the_run_at_work(tab):
     tab.set_enabled(False, shows_the_run=False)
-    assert "other settings than these" in tab.findChild(QLabel, "modelNotice").text()
+    assert "settings of its own" in tab.findChild(QLabel, "modelNotice").text()
 
 
 def test_settings_from_elsewhere_that_change_nothing_leave_the_time_told(tab):

@@ -303,7 +303,7 @@ def test_an_interrupted_run_is_offered_at_the_next_start_and_goes_on(
     assert again.session.history.resumed_steps == [stopped_at]
     [(source, notice)] = shown
     assert source == "live"
-    assert "other settings than these" in notice  # the Model tab still shows NANO's
+    assert "settings of its own" in notice  # the Model tab still shows NANO's
 
 
 def test_a_finished_run_goes_on_for_as_many_steps_as_are_asked_for(tiny_window: MainWindow, qtbot: QtBot) -> None:
@@ -533,7 +533,7 @@ def test_a_sentence_that_has_no_room_ends_in_an_ellipsis(qtbot: QtBot) -> None:
     label.resize(80, 20)
     assert label.shown.endswith("…") and label.text().endswith("minutes")
     label.grab()
-    assert label.toolTip() == label.text()
+    assert label.text() in label.toolTip()
     label.resize(800, 20)
     assert label.shown == label.text()
 
@@ -549,3 +549,29 @@ def test_an_opened_run_was_saved_when_its_checkpoint_was(tmp_path: Path) -> None
     runs.sidecar(checkpoint).write_text(json.dumps(about))
     Config().save(run / runs.CONFIG_FILE)
     assert f"saved 2{SPACE}h ago" in sentences.standing(runs.inspect(run))
+
+
+def test_a_run_that_goes_on_with_the_settings_in_sight_is_told_so(tiny_window: MainWindow, qtbot: QtBot) -> None:
+    """The run's own file says what `auto` became."""
+    tiny_window.model_tab.apply_changes({"training.max_steps": 100_000})
+    click(qtbot, tiny_window, "trainButton")
+    qtbot.waitUntil(lambda: len(tiny_window.session.history.steps) >= 3, timeout=JOB_MS)
+    click(qtbot, tiny_window, "stopButton")
+    wait_for(qtbot, tiny_window, IDLE)
+    assert not tiny_window.model_tab.findChild(QLabel, "modelNotice").text()
+    tiny_window.run_bar.click_primary()
+    wait_for(qtbot, tiny_window, TRAINING)
+    assert "These are the settings" in tiny_window.model_tab.findChild(QLabel, "modelNotice").text()
+    assert "--out" in tiny_window.model_tab.command_line.line_edit.text()
+
+
+def test_news_moves_along_with_the_tabs_and_keeps_off_what_is_long(window: MainWindow, qtbot: QtBot) -> None:
+    window.resize(1280, 800)
+    window.toast.show_news("The weather is fine.")
+    qtbot.waitUntil(lambda: window.toast.y() < window.height() // 2)
+    right = window.toast.geometry().right()
+    window.hardware_panel.set_collapsed(True)
+    qtbot.waitUntil(lambda: window.toast.geometry().right() > right)
+    window.resize(800, 600)
+    qtbot.waitUntil(lambda: window.toast.y() > window.height() // 2)
+    assert window.toast.geometry().right() < window.width()
