@@ -17,6 +17,7 @@ from PySide6.QtGui import (
     QDesktopServices,
     QImage,
     QKeySequence,
+    QResizeEvent,
     QShortcut,
 )
 from PySide6.QtWidgets import (
@@ -63,6 +64,7 @@ from atlas_gui.widgets.toast import Toast
 
 TITLE = "Atlas Studio"
 FIRST_SIZE = (1280, 800)
+NARROW_PX = 1240  # the tabs and the wide hardware panel need as much
 WORDS_MS = 250  # words are redrawn at most this often: faster nobody reads
 PLACED_MS = 400  # until the system has put a new window in its place: a dialog opened before stands beside it
 IDLE_WORDS_MS = 5000  # "saved 2 min ago" grows old also while nothing happens
@@ -95,6 +97,7 @@ class MainWindow(QMainWindow):
         self._resume_asked = False
         self._closing = False
         self._share: float | None = None
+        self._narrow = False
         self._build()
         self._connect()
         self._load()
@@ -237,7 +240,7 @@ class MainWindow(QMainWindow):
         self.resize(*FIRST_SIZE)
         self.restoreGeometry(self.settings.geometry)
         self.tabs.setCurrentIndex(self.settings.tab)
-        self.hardware_panel.set_collapsed(self.settings.hardware_collapsed)
+        self.hardware_panel.set_collapsed(self._narrow or self.settings.hardware_collapsed)
         self._show_machine()
         self.model_tab.set_presets(self._presets, selected=session.config.name)
         self.data_tab.set_config(session.config)
@@ -739,6 +742,14 @@ class MainWindow(QMainWindow):
         self.session.close()
         super().closeEvent(event)
         self.closed.emit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """In a narrow window the hardware panel gives way to the tabs."""
+        super().resizeEvent(event)
+        narrow = event.size().width() < NARROW_PX
+        if narrow != self._narrow:
+            self._narrow = narrow
+            self.hardware_panel.set_collapsed(narrow or self.settings.hardware_collapsed)
 
 
 def open_folder(folder: Path) -> None:

@@ -575,3 +575,12 @@ def test_news_moves_along_with_the_tabs_and_keeps_off_what_is_long(window: MainW
     window.resize(800, 600)
     qtbot.waitUntil(lambda: window.toast.y() > window.height() // 2)
     assert window.toast.geometry().right() < window.width()
+
+
+def test_a_narrow_window_makes_the_hardware_panel_narrow_and_a_wide_one_as_it_was(
+        window: MainWindow, qtbot: QtBot) -> None:
+    window.resize(1000, 700)
+    qtbot.waitUntil(lambda: window.hardware_panel.collapsed)
+    assert not window.settings.hardware_collapsed  # that would be the person's wish
+    window.resize(1280, 800)
+    qtbot.waitUntil(lambda: not window.hardware_panel.collapsed)
