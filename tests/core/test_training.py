@@ -45,7 +45,7 @@ from atlas_core.text.dataset import Dataset
 from atlas_core.training import checkpoint, muon, records, trainer
 from atlas_core.training.cooling import Rests
 from atlas_core.training.muon import Muon
-from atlas_core.training.optim import build_optimizers
+from atlas_core.training.optim import build_optimizers, load_optimizers
 from atlas_core.training.trainer import Trainer
 from atlas_core.training.weights import Weights
 from tests import tiny
@@ -854,6 +854,22 @@ def test_a_sessions_memory_is_free_when_it_has_ended(dataset: Path, tmp_path: Pa
     finally:
         gc.enable()
     assert [model() for model in models] == [None, None]
+
+
+def test_muon_goes_on_from_a_state_of_torchs() -> None:
+    """Runs on cards were saved with that, and without parts."""
+    model = AtlasLM(tiny.config().model)
+    named = dict(model.named_parameters())
+    _, ours = build_optimizers(named, Training(optimizer_type="muon"))
+    matrices = [p for group in ours.param_groups for p in group["params"]]
+    theirs = torch.optim.Muon(matrices, lr=0.1, weight_decay=0.2)
+    for parameter in matrices:
+        parameter.grad = torch.ones_like(parameter)
+    theirs.step()
+    load_optimizers([ours], [theirs.state_dict()])
+    ours.step()
+    assert len(ours.param_groups[0]["parts"]) == len(matrices)
+    assert torch.allclose(ours.state[matrices[0]]["momentum_buffer"], torch.tensor(1 - 0.95 * 0.9))
 
 
 def test_muon_remembers_the_gradient_as_long_as_is_set() -> None:
