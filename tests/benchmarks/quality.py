@@ -28,7 +28,7 @@ TARGET = 2.4                                    # bits a byte
 EVAL_STEPS = {"NANO": 100, "MICRO": 100}        # some seconds of training
 # What served AdamW best in MICRO's shape: fewer windows a step, a lower rate, one matrix to read and to predict with.
 ADAMW: dict[str, Any] = {"training.learning_rate": 1.5e-3, "training.batch_size": 2, "model.tie_weights": True}
-NANO_ADAMW: dict[str, Any] = {"training.learning_rate": 2.5e-3, "model.tie_weights": True}  # of three rates, the best
+NANO_ADAMW: dict[str, Any] = {"training.learning_rate": 2.5e-3, "model.tie_weights": True}  # likewise
 DEFAULTS, LONGER, RIVAL = "defaults", "defaults, for longer", "transformers, fp32"
 QUICK = {"seconds": 3.0, "target": 6.0, "stops_at_target": True}
 
