@@ -338,7 +338,7 @@ def test_a_finished_run_made_longer_follows_the_longer_schedule_and_says_so(
     rates = {step: rate for step, (_, _, rate) in story.steps.items()}
     assert rates == {step: learning_rate(step - 1, (short if step <= 8 else of(settings)).training)
                      for step in range(1, STEPS + 1)}
-    assert "is now that of 14" in story.notices[0] and "not the run that had been planned" in story.notices[0]
+    assert "is now that of 14" in story.notices[0] and "differs from a run planned for that many" in story.notices[0]
 
 
 def test_another_number_of_threads_is_told(dataset: Path, tmp_path: Path) -> None:
