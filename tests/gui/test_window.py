@@ -37,7 +37,7 @@ from atlas_gui import run_time, sentences, theme
 from atlas_gui.main_window import MainWindow
 from atlas_gui.session import IDLE, PAUSED, STARTING, TRAINING
 from atlas_gui.settings import Settings
-from atlas_gui.widgets.eliding_label import ElidingLabel
+from atlas_gui.widgets.eliding_label import ElidingLabel, plain_tip
 from atlas_gui.widgets.run_bar import RunBarState
 from tests.gui.conftest import JOB_MS, TINY
 
@@ -584,3 +584,26 @@ def test_a_narrow_window_makes_the_hardware_panel_narrow_and_a_wide_one_as_it_wa
     assert not window.settings.hardware_collapsed  # that would be the person's wish
     window.resize(1280, 800)
     qtbot.waitUntil(lambda: not window.hardware_panel.collapsed)
+
+
+def test_a_tooltip_shows_a_name_that_looks_like_markup() -> None:
+    """Of a folder from somebody else, say."""
+    assert plain_tip("<b>a & b\nc") == "<span>&lt;b&gt;a &amp; b<br>c</span>"
+
+
+def test_a_preset_of_ones_own_says_what_it_was_made_from(window: MainWindow) -> None:
+    window.model_tab.apply_changes({"training.max_steps": 60, "training.warmup_steps": 6})
+    window.model_tab.save_preset_requested.emit("mine")
+    assert presets.find("mine").config.description == "Made from NANO."
+    window.model_tab.apply_changes({"training.max_steps": 70})
+    window.model_tab.save_preset_requested.emit("mine")  # over itself
+    assert presets.find("mine").config.description == "Made from NANO."
+    assert presets.find("mine").config.training.max_steps == 70
+
+
+def test_copying_the_command_line_is_confirmed(window: MainWindow, qtbot: QtBot) -> None:
+    line = window.model_tab.command_line
+    line.copy_button.click()
+    assert QApplication.clipboard().text() == line.line_edit.text() != ""
+    assert line.copy_button.text() == "Copied"
+    qtbot.waitUntil(lambda: line.copy_button.text() == "Copy")
