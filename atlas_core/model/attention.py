@@ -67,13 +67,17 @@ class _Blocked(torch.autograd.Function):
         (dy,) = grads
         q, k, v, *kept = ctx.saved_tensors
         _, T, D = q.shape
-        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        for start, weights in zip(range(0, T, ctx.block), kept, strict=True):
+        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        for start, weights in reversed([*zip(range(0, T, ctx.block), kept, strict=True)]):
             part, seen = slice(start, start + ctx.block), slice(0, start + weights.shape[1])
-            dv[:, seen].baddbmm_(weights.transpose(1, 2), dy[:, part])
             d_weights = torch.bmm(dy[:, part], v[:, seen].transpose(1, 2))
             d_scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype)
             torch.bmm(d_scores, k[:, seen], out=dq[:, part])
-            dk[:, seen].baddbmm_(d_scores.transpose(1, 2), q[:, part])
-            del d_weights, d_scores  # before the next ones, which are larger
+            if start + ctx.block >= T:  # the last block, which comes first, sees all keys
+                torch.bmm(weights.transpose(1, 2), dy[:, part], out=dv)
+                torch.bmm(d_scores.transpose(1, 2), q[:, part], out=dk)
+            else:  # `baddbmm_` into a part would take one matrix after the other
+                dv[:, seen] += torch.bmm(weights.transpose(1, 2), dy[:, part])
+                dk[:, seen] += torch.bmm(d_scores.transpose(1, 2), q[:, part])
+            del d_weights, d_scores
         return dq.mul_(1 / math.sqrt(D)), dk, dv
