@@ -251,7 +251,7 @@ class _Step:
         if self.training.optimizer_type == "muon":
             joined, largest = max((self.M, self.M), (qkv_size(self.model), self.H), key=sum)
             square = min(self.H, largest) ** 2
-            return 4 * self.H * joined + max(20 * square, 12 * square + 4 * self.H * largest)
+            return 4 * (self.H * joined + 4 * square + self.H * largest)
         if self.device != "cpu":
             return 0
         unpacked = 20 * min(PIECE, self.largest) if self.training.optimizer_type == "adamw8bit" else 0

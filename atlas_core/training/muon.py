@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-# a x + b x^3 + c x^5, one after the other: each brings what those before it make of singular values in [0.01, 1] as
-# near to 1 as such a polynomial can (Amsel et al. 2025, "The Polar Express"), in the end to 0.73 to 1.27. Jordan's one
+# a x + b x^3 + c x^5, one after the other: each brings what those before it make of singular values in [0.05, 1] as
+# near to 1 as such a polynomial can (Amsel et al. 2025, "The Polar Express"), in the end to 0.78 to 1.22. Jordan's one
 # polynomial needs five steps to come to 0.68 to 1.13.
-POLYNOMIALS = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526))
-SMALLEST_NORM = 1e-7
+POLYNOMIALS = ((6.7524, -18.351, 13.2633), (2.5379, -1.8747, 0.4413))
+SMALLEST_NORM = 1e-15
 
 
 class Muon(Optimizer):
@@ -60,16 +60,24 @@ def orthogonal_(matrix: Tensor) -> Tensor:
 
     A step takes X to P X with P = a + b G + c G^2 of G = X X^T, and so G to P G P. Only the small square G is iterated,
     and X multiplied once by the product of all P: a third less work for a matrix three times as long as wide.
+
+    The largest singular value must not be above 1. Most divide X by the root of the sum of all s^2, which can be many
+    times that value; the eighth root of the sum of all s^8 is near to it, and the length of G^2 tells it for nothing.
     """
     x = matrix.T if matrix.size(0) > matrix.size(1) else matrix
-    x.div_(x.norm().clamp(min=SMALLEST_NORM))
-    gram, whole = x @ x.T, None
-    for step, (a, b, c) in enumerate(POLYNOMIALS):
-        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        polynomial.diagonal().add_(a)
-        whole = polynomial if whole is None else polynomial @ whole
-        if step < len(POLYNOMIALS) - 1:
-            gram = polynomial @ gram @ polynomial
-    assert whole is not None
-    moved = whole @ x
+    x.div_(x.norm().clamp(min=SMALLEST_NORM))  # so that no s^8 vanishes
+    gram = x @ x.T
+    square = gram @ gram
+    largest = square.norm().sqrt().clamp(min=SMALLEST_NORM)  # of the s^2
+    first = _polynomial(gram.div_(largest), square.div_(largest.square()), POLYNOMIALS[0])
+    gram = first @ gram @ first
+    second = _polynomial(gram, gram @ gram, POLYNOMIALS[1])
+    moved = (second @ first).div_(largest.sqrt()) @ x
     return moved.T if x is not matrix else moved
+
+
+def _polynomial(gram: Tensor, square: Tensor, coefficients: tuple[float, float, float]) -> Tensor:
+    """a + b `gram` + c `square`; `square`, which is that of `gram`, is used up."""
+    a, b, c = coefficients
+    square.mul_(c).add_(gram, alpha=b).diagonal().add_(a)
+    return square

@@ -21,6 +21,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim._muon import _zeropower_via_newtonschulz
 
 from atlas_core import jobs, runs, soundness
 from atlas_core.config import Config, Sampling, Training
@@ -45,7 +46,7 @@ from atlas_core.text.dataset import Dataset
 from atlas_core.training import checkpoint, muon, records, trainer
 from atlas_core.training.cooling import Rests
 from atlas_core.training.muon import Muon
-from atlas_core.training.optim import build_optimizers, load_optimizers
+from atlas_core.training.optim import BESIDE_MUON, build_optimizers, load_optimizers, set_learning_rate
 from atlas_core.training.trainer import Trainer
 from atlas_core.training.weights import Weights
 from tests import tiny
@@ -748,9 +749,24 @@ def test_muon_moves_the_matrices_of_the_blocks_and_nothing_else() -> None:
     assert moved | others == {id(p) for p in named.values()} and not moved & others
 
 
+@pytest.mark.parametrize(("optimizer", "factor"), [("adamw", 1.0), ("muon", BESIDE_MUON)])
+def test_what_muon_leaves_to_adamw_learns_faster_also_after_going_on(optimizer: str, factor: float) -> None:
+    named = dict(AtlasLM(tiny.config().model).named_parameters())
+    wished = Training(optimizer_type=optimizer, learning_rate=1e-2)
+    first, again = build_optimizers(named, wished), build_optimizers(named, wished)
+    for state in (saved := [optimizer.state_dict() for optimizer in first]):
+        for group in state["param_groups"]:
+            group.pop("rate_factor", None)  # as it was saved before there was one
+    load_optimizers(again, saved)
+    for optimizers in (first, again):
+        set_learning_rate(optimizers, 1e-3)
+        assert [group["lr"] for group in optimizers[0].param_groups] == [factor * 1e-3] * 2
+        assert all(group["lr"] == 1e-3 for optimizer in optimizers[1:] for group in optimizer.param_groups)
+
+
 @pytest.mark.parametrize("shape", [(24, 64), (64, 24), (32, 32)])
-def test_muon_in_fp32_goes_where_torchs_goes(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nearly, for torch has other polynomials and rounds to bf16; with the same ones and in fp32 the very same way."""
+def test_muon_goes_nearly_where_torchs_goes(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch has other polynomials, rounds to bf16 and begins with smaller values; beside that it is the very same."""
     chance = torch.Generator().manual_seed(3)
     started, gradients = torch.randn(shape, generator=chance), torch.randn(5, *shape, generator=chance)
 
@@ -766,20 +782,28 @@ def test_muon_in_fp32_goes_where_torchs_goes(shape: tuple[int, int], monkeypatch
     (ours, our_state), (theirs, their_state) = moved(Muon), moved(torchs)
     assert (ours - theirs).norm() < 0.15 * (theirs - started).norm()
     assert torch.equal(our_state, their_state)
-    monkeypatch.setattr(muon, "POLYNOMIALS", ((3.4445, -4.7750, 2.0315),) * 5)
-    monkeypatch.setattr(Tensor, "bfloat16", lambda tensor: tensor.clone())
-    assert torch.allclose(moved(Muon)[0], moved(torchs)[0], atol=1e-4)
+    monkeypatch.setattr(muon, "orthogonal_",
+                        lambda x: _zeropower_via_newtonschulz(x, (3.4445, -4.7750, 2.0315), 5, 1e-7))
+    assert torch.allclose(moved(Muon)[0], moved(torchs)[0], atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [1e-12, 1.0, 1e6])
 @pytest.mark.parametrize("shape", [(24, 64), (64, 24), (32, 32), (1, 8)])
-def test_muon_brings_every_singular_value_near_to_1_and_turns_nothing(shape: tuple[int, int]) -> None:
+def test_muon_brings_every_singular_value_near_to_1_and_turns_nothing(shape: tuple[int, int], size: float) -> None:
     chance = torch.Generator().manual_seed(3)
     u, _, vt = torch.linalg.svd(torch.randn(shape, generator=chance, dtype=torch.float64), full_matrices=False)
-    values = torch.logspace(0, -1.4, min(shape), dtype=torch.float64)  # the smallest is above 0.01 of their length
-    matrix = (u * values @ vt).float()
-    brought = u.T @ muon.orthogonal_(matrix.clone()).double() @ vt.T
-    assert ((brought.diagonal() > 0.7) & (brought.diagonal() < 1.3)).all()
+    values = torch.logspace(0, -1.1, min(shape), dtype=torch.float64)  # with the eighth root, all are above 0.05
+    brought = u.T @ muon.orthogonal_((size * u * values @ vt).float()).double() @ vt.T
+    assert ((brought.diagonal() > 0.75) & (brought.diagonal() < 1.25)).all()
     assert torch.allclose(brought, torch.diag(brought.diagonal()), atol=1e-3)
+    expected = values / values.pow(8).sum() ** (1 / 8)
+    for a, b, c in muon.POLYNOMIALS:
+        expected = a * expected + b * expected**3 + c * expected**5
+    assert torch.allclose(brought.diagonal(), expected, atol=1e-3)
+
+
+def test_muon_leaves_a_matrix_without_a_direction_where_it_is() -> None:
+    assert torch.equal(muon.orthogonal_(torch.zeros(4, 6)), torch.zeros(4, 6))
 
 
 def test_muon_bears_products_that_are_coarser_than_a_cards() -> None:
