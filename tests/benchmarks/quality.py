@@ -25,7 +25,8 @@ from tests.benchmarks.throughput import EQUAL
 MINUTES = (2, 10)
 RIVAL_MINUTES = 5   # of NANO's shape: in two it might not come to the target, and a longer plan lowers its rate later
 TARGET = 2.4                                    # bits a byte
-EVAL_STEPS = {"NANO": 100, "MICRO": 100}        # some seconds of training
+PRESETS = ("NANO", "MICRO")
+EVAL_STEPS = 50                                 # some seconds of training
 # What served AdamW best in MICRO's shape: fewer windows a step, a lower rate, one matrix to read and to predict with.
 ADAMW: dict[str, Any] = {"training.learning_rate": 1.5e-3, "training.batch_size": 2, "model.tie_weights": True}
 NANO_ADAMW: dict[str, Any] = {"training.learning_rate": 2.5e-3, "model.tie_weights": True}  # likewise
@@ -54,7 +55,7 @@ class Learner:
 
 def rows(home: Path, effort: Effort) -> Iterator[Row]:
     """One row for each learner. Those of NANO's shape learn in turn, and those of MICRO's."""
-    for preset in effort.few(list(EVAL_STEPS)):
+    for preset in effort.few(PRESETS):
         config, dataset = sample.ready(home, _learning(preset))
         field = nano(config) if preset == "NANO" else micro(config)
         named = {f"{preset} {learner.name}": learner for learner in field}
@@ -147,7 +148,7 @@ def seconds_to(points: Sequence[Point], target: float) -> float | None:
 
 def _learning(preset: str) -> Config:
     """A preset that is validated often and on everything, and draws no samples."""
-    changes: dict[str, Any] = {"evaluation.eval_interval": EVAL_STEPS[preset], "evaluation.eval_batches": 10**6,
+    changes: dict[str, Any] = {"evaluation.eval_interval": EVAL_STEPS, "evaluation.eval_batches": 10**6,
                                "sampling.interval": 0}
     return presets.find(preset).config.replace(changes)
 

@@ -749,9 +749,10 @@ def test_muon_moves_the_matrices_of_the_blocks_and_nothing_else() -> None:
     assert moved | others == {id(p) for p in named.values()} and not moved & others
 
 
-@pytest.mark.parametrize(("optimizer", "factor"), [("adamw", 1.0), ("muon", BESIDE_MUON)])
-def test_what_muon_leaves_to_adamw_learns_faster_also_after_going_on(optimizer: str, factor: float) -> None:
-    named = dict(AtlasLM(tiny.config().model).named_parameters())
+@pytest.mark.parametrize(("optimizer", "tied", "factor"), [
+    ("adamw", False, 1.0), ("muon", True, 1.0), ("muon", False, BESIDE_MUON)])
+def test_what_muon_leaves_to_adamw_learns_faster_also_after_going_on(optimizer: str, tied: bool, factor: float) -> None:
+    named = dict(AtlasLM(tiny.config(model__tie_weights=tied).model).named_parameters())
     wished = Training(optimizer_type=optimizer, learning_rate=1e-2)
     first, again = build_optimizers(named, wished), build_optimizers(named, wished)
     for state in (saved := [optimizer.state_dict() for optimizer in first]):
