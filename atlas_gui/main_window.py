@@ -327,8 +327,7 @@ class MainWindow(QMainWindow):
         if opened is not None:
             if self.session.training:  # it is about to be: nobody deletes it now
                 self.runs_tab.set_active(opened.info.path)
-            for sample in opened.samples:
-                self.train_tab.add_sample(sample)
+            self.train_tab.set_samples(opened.samples)
             self.train_tab.set_log(opened.log)
         self._refresh_playground()
         self._show_words()
@@ -343,8 +342,9 @@ class MainWindow(QMainWindow):
         self.model_tab.set_times({name: time for name, time in times.items() if time is not None},
                                  self.session.expected(self.session.config))
         self._show_words()
-        if self.session.state != IDLE:
+        if self.session.state != IDLE and self._minutes is not None:
             self._minutes = None  # training has begun as it was
+            self.model_tab.explain("")
         if self._minutes is not None and not self.session.measuring:
             self._plan_time()
 
@@ -391,9 +391,8 @@ class MainWindow(QMainWindow):
 
     def _plan(self) -> str:
         session = self.session
-        tokens = session.shown.meta.tokens if session.shown else None
-        return sentences.plan(session.config, session.text_name, tokens, session.expected(session.config),
-                              session.memory_bytes(session.config))
+        config, tokens = session.as_trained(session.config), session.shown.meta.tokens if session.shown else None
+        return sentences.plan(config, session.text_name, tokens, session.expected(config), session.memory_bytes(config))
 
     # ---- text ----------------------------------------------------------------------------------
 
@@ -418,10 +417,13 @@ class MainWindow(QMainWindow):
         self.data_tab.set_sources([jobs.sample_source()])
 
     def _on_text_settings_changed(self, changes: Mapping[str, Any]) -> None:
+        before = self.session.config
         try:
             self.model_tab.apply_changes(changes)
         except AtlasError as error:
             self.show_error(error.message, error.remedy)
+        if any(self.session.config.get(key) != before.get(key) for key in changes):
+            self.session.leave_chosen_dataset()  # which was made with other settings
 
     def _on_prepare_wished(self, _sources: Sequence[Path], changes: Mapping[str, Any]) -> None:
         self._on_text_settings_changed(changes)
@@ -458,8 +460,9 @@ class MainWindow(QMainWindow):
     def _on_config_changed(self, config: Config) -> None:
         self.session.set_config(config)
         self._show_machine()
-        self.hardware_panel.set_target(self.session.target_temperature)
-        self.data_tab.set_config(config)
+        if not self.session.training:  # else the panel shows what was wished for the run at work
+            self.hardware_panel.set_target(self.session.target_temperature)
+        self.data_tab.set_config(config, original=self.model_tab.original())
         self.data_tab.set_epochs(self.model_tab.epochs())
         self._show_command_line()
 
@@ -540,10 +543,12 @@ class MainWindow(QMainWindow):
 
     def _show_command_line(self) -> None:
         run = self.session.run if self.session.trains_these else None  # else Train begins a new one
+        here = self.session.on_this_machine(self.session.config)
+        hardware = {key: here.get(key) for key in ("hardware.device", "hardware.threads")}
         if run is not None:
-            self.model_tab.set_command_line_context(run.dataset, run.path)
+            self.model_tab.set_command_line_context(run.dataset, run.path, hardware)
         else:
-            self.model_tab.set_command_line_context(self.session.dataset, None)
+            self.model_tab.set_command_line_context(self.session.dataset, None, hardware)
 
     # ---- talking to a model --------------------------------------------------------------------
 
@@ -666,9 +671,13 @@ class MainWindow(QMainWindow):
     def _on_device_chosen(self, device: str) -> None:
         self.settings.device = device
         self._show_machine()
+        self._on_estimate_changed()
+        self._show_command_line()
 
     def _on_threads_chosen(self, threads: int) -> None:
         self.settings.threads = threads
+        self._on_estimate_changed()
+        self._show_command_line()
 
     def _on_show_wished(self) -> None:
         self.setWindowState(self.windowState() & ~Qt.WindowState.WindowMinimized)
@@ -685,6 +694,7 @@ class MainWindow(QMainWindow):
     def _on_came_apart(self, message: str, remedy: str) -> None:
         run = self.session.run
         assert run is not None, "it is the run that came apart"
+        self._closing = False  # what went wrong is to be read first
         self.tray.tell(message, "bad")
         log.error("%s %s", message, remedy)
         dialog = error_dialog.show_error(self, message, remedy, log_path=paths.log_file(), offer=LOWER_RATE)
@@ -694,6 +704,7 @@ class MainWindow(QMainWindow):
 
     def show_error(self, message: str, remedy: str = "", details: str = "") -> None:
         """The one funnel of everything that goes wrong."""
+        self._closing = False  # it is to be read first
         self.tray.tell(message, "bad")
         log.error("%s %s\n%s", message, remedy, details)
         error_dialog.show_error(self, message, remedy, details, paths.log_file())

@@ -71,8 +71,8 @@ def progress(history: History, max_steps: int, *, paused: bool = False) -> str:
 
 def standing(run: RunInfo) -> str:
     """Where a run stands that is not at work."""
-    saved_at = run.checkpoints[-1].saved_at if run.checkpoints else run.updated_at
-    return f"step {format.count(run.step)} of {format.count(run.max_steps)}, saved {format.ago(saved_at)}"
+    saved = f"saved {format.ago(run.checkpoints[-1].saved_at)}" if run.checkpoints else "nothing saved"
+    return f"step {format.count(run.step)} of {format.count(run.max_steps)}, {saved}"
 
 
 def status(state: str, name: str, history: History, saved_at: float | None, cooling: str = "") -> str:

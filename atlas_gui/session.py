@@ -158,15 +158,20 @@ class Session(QObject):
         """Learn from these texts from now on."""
         self.sources = tuple(sources)
         self._chosen_dataset, self.looked = None, None
+        self._show_dataset()
         if self.sources:
             self._look()
-        else:
-            self._show_dataset()
 
     def choose_dataset(self, folder: Path) -> None:
         """Learn from a dataset that is prepared already."""
         self._chosen_dataset = folder
         self._show_dataset()
+
+    def leave_chosen_dataset(self) -> None:
+        """Learn from the chosen texts again, if there are any."""
+        if self.sources:
+            self._chosen_dataset = None
+            self._show_dataset()
 
     def set_config(self, config: Config) -> None:
         """The person changed the settings."""
@@ -196,13 +201,14 @@ class Session(QObject):
         """Make the dataset for the chosen texts and settings."""
         if self.state != IDLE or not self.sources:
             return
-        folder = self._dataset_folder()
         self._set_state(PREPARING)
-        if folder is None:  # the texts are still being looked at, or could not be
-            self._prepare_when_looked = True
-            if not self._crew.busy("look"):
-                self._look()
-            return
+        self._prepare_when_looked = True
+        if not self._crew.busy("look"):  # anew, for the texts may have been changed since
+            self._look()
+
+    def _prepare_looked(self) -> None:
+        folder = self._dataset_folder()
+        assert folder is not None, "the texts were looked at"
         self._chosen_dataset = None
         self._prepare_control = control = Control()
         sources, config = self.sources, self.config
@@ -216,6 +222,7 @@ class Session(QObject):
         if self._prepare_when_looked:
             self._prepare_when_looked = False
             self._set_state(IDLE)
+            self.became_quiet.emit()
 
     def refresh_datasets(self) -> None:
         if not self._crew.busy("datasets"):
@@ -253,8 +260,11 @@ class Session(QObject):
         self._show_dataset()
         if self._prepare_when_looked and self.looked is not None:
             self._prepare_when_looked = False
-            self._set_state(IDLE)
-            self.train() if self._train_after_preparing else self.prepare()
+            if self._train_after_preparing and self.dataset is not None:
+                self._train_after_preparing = False
+                self._train_fresh(self.dataset)
+            else:
+                self._prepare_looked()
 
     def _show_dataset(self) -> None:
         """Tell which dataset belongs to the choice; reading its preview is a job of its own."""
@@ -339,7 +349,12 @@ class Session(QObject):
     def open_run(self, folder: Path) -> None:
         """Show a run on the Train tab without training it."""
         if not self._crew.busy("open"):
-            self._crew.start("open", lambda: [errands.open_run(folder)], on_event=self._show_run, on_failed=self.failed)
+            self._crew.start("open", lambda: [errands.open_run(folder)], on_event=self._on_opened,
+                             on_failed=self.failed)
+
+    def _on_opened(self, opened: Opened) -> None:
+        if self.state in (IDLE, PREPARING):  # else a run was begun before this one had been read
+            self._show_run(opened)
 
     def _on_taken_up(self, taken: TakenUp) -> None:
         self._show_run(taken.opened)
@@ -348,7 +363,7 @@ class Session(QObject):
             self.became_quiet.emit()
         else:
             folder = taken.opened.info.path
-            self._start_training(self._on_this_machine(taken.config), taken.dataset, folder, resume=folder)
+            self._start_training(self.on_this_machine(taken.config), taken.dataset, folder, resume=folder)
 
     def _on_take_up_failed(self, error: str, remedy: str, details: str) -> None:
         self._set_state(IDLE)
@@ -361,9 +376,8 @@ class Session(QObject):
             self._set_state(PAUSING)
 
     def unpause(self) -> None:
-        if self.state in (PAUSED, PAUSING):
+        if self.state == PAUSED:  # until training tells that it goes on
             self._train_control.resume()
-            self._set_state(TRAINING)
 
     def stop(self) -> None:
         """End what is running: training saves first, preparing leaves nothing behind."""
@@ -416,7 +430,7 @@ class Session(QObject):
         self.run, self.started, self.saved_at = None, None, None
         self.history = History()
         self.run_opened.emit(None)
-        self._start_training(self._on_this_machine(self.config), dataset, folder, resume=None)
+        self._start_training(self.on_this_machine(self.config), dataset, folder, resume=None)
 
     def _start_training(self, config: Config, dataset: Path, folder: Path, *, resume: Path | None) -> None:
         self._train_control = control = Control()
@@ -433,7 +447,7 @@ class Session(QObject):
                          on_event=self._on_training_event, on_failed=self._on_training_failed,
                          on_ended=self._on_training_ended)
 
-    def _on_this_machine(self, config: Config) -> Config:
+    def on_this_machine(self, config: Config) -> Config:
         """The program's own choice of device and threads, where the configuration makes none."""
         here = config.hardware
         return config.replace({
@@ -533,7 +547,7 @@ class Session(QObject):
             self.rate_failed.emit("There is no prepared text to learn from.", "Press Prepare on the Data tab first.")
             return
         self._rate_control = control = Control()
-        config = self._on_this_machine(self.config)
+        config = self.on_this_machine(self.config)
         self._crew.start("rate", lambda: jobs.find_learning_rate(config, dataset, control),
                          on_event=self._on_rate_event, on_failed=self._on_rate_failed)
 
@@ -652,15 +666,15 @@ class Session(QObject):
 
     def machine(self, config: Config) -> MachineMemory:
         """The memory of the device that would train `config`, as it is now."""
-        return machine_memory(self._on_this_machine(config).hardware.device)
+        return machine_memory(self.on_this_machine(config).hardware.device)
 
     def expected(self, config: Config) -> Expected | None:
         """How long a run takes; None if there is nothing to guess from."""
-        return run_time.expected(self._as_trained(config), self.shown.meta if self.shown else None)
+        return run_time.expected(self.as_trained(config), self.shown.meta if self.shown else None)
 
-    def _as_trained(self, config: Config) -> Config:
+    def as_trained(self, config: Config) -> Config:
         """`config` as it would be trained here: the vocabulary follows the text."""
-        here = self._on_this_machine(config)
+        here = self.on_this_machine(config)
         return here.replace({"model.vocab_size": self.shown.meta.n_vocab}) if self.shown else here
 
     @property
@@ -673,7 +687,7 @@ class Session(QObject):
         """Measure the chosen settings, then the presets, each once, if there is room and nothing else to do."""
         if self.state != IDLE or not self._crew.at_work() <= LIGHT - {"measure"} or load_per_core() > QUIET_LOAD:
             return
-        for config in map(self._as_trained, (self.config, *self._ready_made)):
+        for config in map(self.as_trained, (self.config, *self._ready_made)):
             if _work(config) in self._judged:
                 continue
             if speeds.known(config) is None and self._is_quickly_measured(config):
@@ -683,7 +697,7 @@ class Session(QObject):
 
     def _measure(self, config: Config) -> None:
         self._measured, self._measure_control = config, Control()
-        control, dataset = self._measure_control, self.dataset if config == self._as_trained(self.config) else None
+        control, dataset = self._measure_control, self.dataset if config == self.as_trained(self.config) else None
         self._crew.start("measure", lambda: run_time.measured(config, dataset, control), on_event=self._on_nothing,
                          on_failed=self._on_measure_failed, on_ended=self._on_measured)
         self.estimate_changed.emit()
@@ -691,12 +705,12 @@ class Session(QObject):
     def measure_now(self) -> bool:
         """Measure the chosen settings if their speed is not known, quiet or not, for somebody waits.
 
-        Whether something is being measured now.
+        Whether they are being measured now.
         """
-        here = self._as_trained(self.config)
+        here = self.as_trained(self.config)
         if self.state == IDLE and not self.measuring and speeds.known(here) is None:
             self._measure(here)
-        return bool(self.measuring)
+        return bool(self.measuring) and self._measured == here
 
     def _is_quickly_measured(self, config: Config) -> bool:
         """Whether there is memory for it now, and as far as can be guessed it is no matter of minutes."""
@@ -724,13 +738,13 @@ class Session(QObject):
 
     def fitted(self) -> Fitted:
         """The configuration made to fit into the memory that is free now."""
-        found = fitted_here(self._on_this_machine(self.config))
+        found = fitted_here(self.on_this_machine(self.config))
         own = {key: self.config.get(key) for key in ("hardware.device", "hardware.threads")}
         return dataclasses.replace(found, config=found.config.replace(own))
 
     def within(self, seconds: float) -> Fitted:
         """The configuration with as many steps as this machine makes in that time. Raises `AtlasError`."""
-        found = run_time.within(self._as_trained(self.config), seconds, self.shown.meta if self.shown else None)
+        found = run_time.within(self.as_trained(self.config), seconds, self.shown.meta if self.shown else None)
         planned = {key: found.config.get(key) for key in ("training.max_steps", "training.warmup_steps")}
         return dataclasses.replace(found, config=self.config.replace(planned))
 

@@ -6,6 +6,7 @@ Says of everything that it does not read why. Not here: cleaning, tokens, and wh
 from __future__ import annotations
 
 import codecs
+import dataclasses
 import io
 import os
 import re
@@ -60,6 +61,7 @@ class SourceEntry:
     kind: str
     bytes: int
     skipped: str = ""
+    source: Path | None = None  # that it was found in
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def list_sources(paths: Iterable[Path]) -> list[SourceEntry]:
     Raises `DataError` for a path that is not there and for an archive that is damaged or not safe.
     """
     with _reading():
-        return [found.entry for found in _walk(paths)]
+        return [dataclasses.replace(found.entry, source=path) for path in paths for found in _walk([path])]
 
 
 def documents(paths: Iterable[Path], *, text_field: str = "text", on_skip: OnSkip) -> Iterator[Document]:

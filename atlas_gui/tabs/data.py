@@ -111,6 +111,7 @@ class DataTab(QWidget):
         self.dataset_combo.setToolTip("Datasets that were prepared before")
         self.dataset_combo.setSizeAdjustPolicy(CalmCombo.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.dataset_combo.setMaximumWidth(DATASETS_WIDTH)
+        self._right_title.setMinimumHeight(self.dataset_combo.sizeHint().height())  # also without a list
         line = QHBoxLayout()
         line.addWidget(self._right_title, 1)
         line.addWidget(self.dataset_combo, 3)
@@ -136,7 +137,6 @@ class DataTab(QWidget):
     def _build_bottom(self) -> QHBoxLayout:
         self.summary_label = QLabel()
         self.summary_label.setObjectName("datasetSummary")
-        self.summary_label.setAccessibleName("Dataset summary")
         self.summary_label.setWordWrap(True)
         self.progress_bar = QProgressBar()
         self.progress_bar.setObjectName("prepareProgress")

@@ -30,6 +30,7 @@ from atlas_gui import sentences, theme
 from atlas_gui.run_time import Expected
 from atlas_gui.widgets.command_line import CommandLine, train_command
 from atlas_gui.widgets.config_form import ConfigForm
+from atlas_gui.widgets.eliding_label import ElidingLabel
 from atlas_gui.widgets.memory_bar import MemoryBar
 from atlas_gui.widgets.preset_card import VERDICT_ROLES, VERDICT_SIGNS, CardFacts
 from atlas_gui.widgets.preset_list import PresetList
@@ -63,6 +64,7 @@ class ModelTab(QWidget):
         self._time: Expected | None = None
         self._dataset: Path | None = None
         self._run: Path | None = None
+        self._hardware: dict[str, Any] = {}
         self._locked = self._shows_the_run = False
         self._build()
         self._connect()
@@ -92,7 +94,7 @@ class ModelTab(QWidget):
         layout.addLayout(right, 1)
 
     def _build_title(self) -> QHBoxLayout:
-        self._title = QLabel()
+        self._title = ElidingLabel()
         theme.set_role(self._title, "title")
         self.reset_all_button = QPushButton("Reset all")
         self.reset_all_button.setObjectName("resetAllButton")
@@ -211,9 +213,7 @@ class ModelTab(QWidget):
         A tokenizer of another size takes `model.vocab_size` along. Raises `ConfigError` if the settings
         contradict the others.
         """
-        size = vocabulary_size(changes.get("tokenizer.name", self.config().tokenizer.name))
-        along = {"model.vocab_size": size} if size else {}
-        self._take_over(self.config().replace({**along, **changes}))
+        self._take_over(_changed(self.config(), changes))
 
     def set_machine(self, machine: MachineMemory) -> bool:
         """Memory to compare with, and whose it is. Whether that is another one than before."""
@@ -235,8 +235,10 @@ class ModelTab(QWidget):
         self._show_cards()
         self._show_config()
 
-    def set_command_line_context(self, dataset: Path | None, run: Path | None) -> None:
-        self._dataset, self._run = dataset, run
+    def set_command_line_context(self, dataset: Path | None, run: Path | None,
+                                 hardware: Mapping[str, Any] | None = None) -> None:
+        """What stands in the command beside the settings; `hardware` is what the program's own settings choose."""
+        self._dataset, self._run, self._hardware = dataset, run, dict(hardware or {})
         self._show_command()
 
     def set_enabled(self, enabled: bool, *, shows_the_run: bool = True) -> None:
@@ -261,8 +263,9 @@ class ModelTab(QWidget):
         self.explain("")
 
     def _on_chosen(self, name: str) -> None:
+        own = {key: value for key, value in self.form.changes().items() if key.partition(".")[0] in TEXT_SECTIONS}
         self._original = self._presets[name].config
-        self._take_over(self._original)
+        self._take_over(_changed(self._original, own))
 
     def _take_over(self, config: Config) -> None:
         before, time = self.config(), self._time
@@ -402,4 +405,12 @@ class ModelTab(QWidget):
     def _show_command(self) -> None:
         base = self._presets[self.config().name].config if self.config().name in self._presets else (
             next(iter(self._presets.values())).config if self._presets else self._original)
-        self.command_line.set_command(train_command(self.config(), base, dataset=self._dataset, run=self._run))
+        config = self.config().replace(self._hardware)
+        self.command_line.set_command(train_command(config, base, dataset=self._dataset, run=self._run))
+
+
+def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
+    """`config` with `changes`, and with as large a vocabulary as its tokenizer has."""
+    size = vocabulary_size(changes.get("tokenizer.name", config.tokenizer.name))
+    along = {"model.vocab_size": size} if size else {}
+    return config.replace({**along, **changes})

@@ -9,6 +9,7 @@ from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
+    QApplication,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -45,6 +46,7 @@ class RunsTab(QWidget):
         super().__init__(parent)
         self._infos: list[RunInfo] = []
         self._losses: dict[Path, Sequence[float]] = {}
+        self._shown: dict[Path, tuple[RunInfo, tuple[float, ...], str]] = {}  # what each card was made of
         self._active: Path | None = None
         self._paused = False
         self._build()
@@ -104,21 +106,49 @@ class RunsTab(QWidget):
         column.addLayout(self._pages, 1)
 
     def _rebuild(self) -> None:
-        """New cards for all runs; the chosen one and the place on the page stay."""
-        chosen, place = self.selected(), self.runs_list.verticalScrollBar().value()
-        self.runs_list.clear()
-        for info in self._infos:
-            self._add_card(info)
-            if info.path == chosen:
-                self.runs_list.setCurrentRow(self.runs_list.count() - 1)
-        self.runs_list.doItemsLayout()  # until then the scroll bar believes the list to be empty
-        self.runs_list.verticalScrollBar().setValue(place)
+        """A new card for each run that shows something new; the chosen one, the focus and the place on the page stay.
+        """
+        place = self.runs_list.verticalScrollBar().value()
+        anew = [info.path for info in self._infos] != [card.info.path for card in self._cards()]
+        if anew:
+            self._new_rows()
+        for row, info in enumerate(self._infos):
+            shows = (info, tuple(self._losses.get(info.path, ())), self._state(info))
+            if self._shown.get(info.path) != shows:
+                self._shown[info.path] = shows
+                self._put_card(self.runs_list.item(row), self._new_card(*shows))
+        if anew:
+            self.runs_list.doItemsLayout()  # until then the scroll bar believes the list to be empty
+            self.runs_list.verticalScrollBar().setValue(place)
         self._pages.setCurrentIndex(1 if self._infos else 0)
         self.total_label.setText(total(self._infos))
 
-    def _add_card(self, info: RunInfo) -> None:
-        state = info.state if info.path != self._active else "paused" if self._paused else "running"
-        card = RunCard(info, self._losses.get(info.path, ()), state=state)
+    def _new_rows(self) -> None:
+        chosen = self.selected()
+        self.runs_list.clear()
+        self._shown.clear()
+        for info in self._infos:
+            item = QListWidgetItem(self.runs_list)
+            item.setData(Qt.ItemDataRole.UserRole, info.path)
+            item.setData(Qt.ItemDataRole.AccessibleTextRole, info.name)
+            if info.path == chosen:
+                self.runs_list.setCurrentItem(item)
+
+    def _put_card(self, item: QListWidgetItem, card: RunCard) -> None:
+        """Show `card` in a row, in whose last card the focus may be."""
+        before, focused = self.runs_list.itemWidget(item), QApplication.focusWidget()
+        name = focused.objectName() if before and focused and before.isAncestorOf(focused) else ""
+        item.setSizeHint(QSize(0, card.sizeHint().height()))
+        self.runs_list.setItemWidget(item, card)
+        card.set_selected(item is self.runs_list.currentItem())
+        if name and (again := card.findChild(QWidget, name)):
+            again.setFocus()
+
+    def _state(self, info: RunInfo) -> str:
+        return info.state if info.path != self._active else "paused" if self._paused else "running"
+
+    def _new_card(self, info: RunInfo, losses: Sequence[float], state: str) -> RunCard:
+        card = RunCard(info, losses, state=state)
         card.resume_requested.connect(self.resume_requested)
         card.extend_requested.connect(self.extend_requested)
         card.curve_requested.connect(self.curve_requested)
@@ -126,11 +156,7 @@ class RunsTab(QWidget):
         card.export_requested.connect(self.export_requested)
         card.open_folder_requested.connect(self.open_folder_requested)
         card.delete_requested.connect(self._ask_to_delete)
-        item = QListWidgetItem(self.runs_list)
-        item.setData(Qt.ItemDataRole.UserRole, info.path)
-        item.setData(Qt.ItemDataRole.AccessibleTextRole, info.name)
-        item.setSizeHint(QSize(0, card.sizeHint().height()))
-        self.runs_list.setItemWidget(item, card)
+        return card
 
     def _cards(self) -> list[RunCard]:
         widgets = [self.runs_list.itemWidget(self.runs_list.item(row)) for row in range(self.runs_list.count())]

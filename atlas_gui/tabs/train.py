@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PySide6.QtCore import Qt, QTimer, Signal
@@ -92,6 +92,11 @@ class TrainTab(QWidget):
             self._samples[:] = [sample for sample in self._samples if sample.step <= event.to_step]
             self._show_samples()
         self._changed = True
+
+    def set_samples(self, samples: Sequence[SampleDrawn]) -> None:
+        """Show these texts, of which the last is the newest."""
+        self._samples[:] = samples[:-SAMPLES_KEPT - 1:-1]
+        self._show_samples()
 
     def add_sample(self, sample: SampleDrawn) -> None:
         """Put a text on top of the others."""

@@ -54,7 +54,6 @@ class DatasetView(QWidget):
         for column, name in enumerate(FIGURES):
             number, caption = QLabel(format.DASH), QLabel(name)
             number.setFont(theme.mono_font(points=15))
-            number.setAccessibleName(name)
             theme.set_role(caption, "muted")
             figures.addWidget(number, 0, column)
             figures.addWidget(caption, 1, column)
@@ -77,9 +76,9 @@ class DatasetView(QWidget):
 
     def show_dataset(self, summary: Mapping[str, Any], pieces: Sequence[str], lengths: Sequence[int]) -> None:
         """`summary` is a `meta.json`, `pieces` the first tokens' texts, `lengths` of documents in tokens."""
-        self._numbers["documents"].setText(format.count(summary["documents"]))
-        self._numbers["tokens"].setText(format.short_count(tokens(summary)))
-        self._numbers["characters a token"].setText(f"{characters_per_token(summary):.2f}")
+        self._show("documents", format.count(summary["documents"]))
+        self._show("tokens", format.short_count(tokens(summary)))
+        self._show("characters a token", f"{characters_per_token(summary):.2f}")
         self.histogram.set_lengths(lengths)
         self.token_view.set_pieces(pieces)
         self._pages.setCurrentIndex(1)
@@ -89,7 +88,11 @@ class DatasetView(QWidget):
         text = format.DASH
         if epochs is not None:
             text = f"{epochs:.{1 if epochs >= 1 else 2}f}" if epochs < 100 else format.count(epochs)
-        self._numbers["epochs in this run"].setText(text)
+        self._show("epochs in this run", text)
+
+    def _show(self, name: str, text: str) -> None:
+        self._numbers[name].setText(text)
+        self._numbers[name].setAccessibleName(f"{name}: {text}")
 
     def clear(self) -> None:
         self._pages.setCurrentIndex(0)

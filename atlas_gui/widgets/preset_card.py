@@ -107,10 +107,13 @@ class PresetCard(QRadioButton):
         self.updateGeometry()  # the character may need another number of lines
 
     def sizeHint(self) -> QSize:
-        """As high as the layout needs at this width; a button would ask for the height of its own text."""
+        """As high as the layout needs at this width, which without a character is the same at any; a button would ask
+        for the height of its own text.
+        """
         layout = self.layout()
         assert layout is not None, "built in the constructor"
-        return QSize(layout.minimumSize().width(), layout.totalHeightForWidth(self.width()))
+        height = layout.totalHeightForWidth(self.width())
+        return QSize(layout.minimumSize().width(), height if height >= 0 else layout.totalSizeHint().height())
 
     def minimumSizeHint(self) -> QSize:
         return self.sizeHint()

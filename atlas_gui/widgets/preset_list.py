@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QButtonGroup, QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from atlas_gui import theme
 from atlas_gui.widgets.preset_card import CardFacts, PresetCard
+
+PLACED_MS = 50  # until a new card has its place
 
 
 class PresetList(QScrollArea):
@@ -65,13 +67,19 @@ class PresetList(QScrollArea):
             card.blockSignals(False)
             card.update()
         self._group.setExclusive(True)
+        QTimer.singleShot(PLACED_MS, self, self._show_chosen)
 
     def selected(self) -> str:
         """The chosen card's name, or ""."""
         card = self._group.checkedButton()
         return card.name if isinstance(card, PresetCard) else ""
 
+    def _show_chosen(self) -> None:
+        card = self._group.checkedButton()
+        if card is not None:
+            self.ensureWidgetVisible(card, 0, theme.spacing)
+
     def _on_toggled(self, card: PresetCard, on: bool) -> None:
         if on:
-            self.ensureWidgetVisible(card)
+            self._show_chosen()
             self.chosen.emit(card.name)

@@ -131,7 +131,6 @@ class RunBar(QToolBar):
         self._title.setProperty("role", "title")
         self._sentence = ElidingLabel()
         self._sentence.setObjectName("planSentence")
-        self._sentence.setAccessibleName("What will happen, or how far it is")
         self._bar = QProgressBar(self)  # lies along the lower edge, so that nothing jumps when it comes and goes
         self._bar.setObjectName("runProgress")
         self._bar.setAccessibleName("Progress of the run")

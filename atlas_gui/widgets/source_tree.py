@@ -74,7 +74,7 @@ class SourceTree(QTreeWidget):
     def _fill(self) -> None:
         self.clear()
         for source in self._sources:
-            entries = [entry for entry in self._entries if entry.name.split("/")[0] == source.name]
+            entries = [entry for entry in self._entries if entry.source == source]
             self.addTopLevelItem(self._source_item(source, entries))
 
     def _source_item(self, source: Path, entries: list[SourceEntry]) -> QTreeWidgetItem:

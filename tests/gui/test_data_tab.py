@@ -261,3 +261,16 @@ def test_while_a_run_is_at_work_no_text_is_prepared_and_that_is_said(tab, archiv
     tab.set_training(False)
     assert tab.prepare_button.isEnabled() and tab.text_settings.tokenizer_combo.isEnabled()
     assert "Press Prepare" in tab.summary_label.text()
+
+
+def test_two_sources_of_one_name_have_their_own_files(tab, tmp_path):
+    sources = [tmp_path / folder / "notes.txt" for folder in ("a", "b")]
+    for size, source in enumerate(sources, 1):
+        source.parent.mkdir()
+        source.write_text("word " * 200 * size, encoding="utf-8")
+    tab.set_sources(sources)
+    tab.set_entries(list_sources(sources))
+    items = [tab.drop_zone.tree.topLevelItem(row) for row in range(2)]
+    assert [item.text(0) for item in items] == ["notes.txt"] * 2
+    assert [item.text(2) for item in items] == ["text"] * 2
+    assert items[0].text(1) != items[1].text(1)

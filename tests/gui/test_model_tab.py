@@ -201,3 +201,22 @@ def test_settings_from_elsewhere_that_change_nothing_leave_the_time_told(tab):
     tab.set_times({}, Expected(600.0, measured=True))
     tab.apply_changes({"tokenizer.name": tab.config().tokenizer.name})
     assert "about 10" in tab.findChild(QLabel, "modelFacts").text()
+
+
+def test_another_card_leaves_the_text_settings_that_were_made(tab, qtbot):
+    tab.apply_changes({"data.text_field": "content", "tokenizer.name": "bpe:8192", "training.learning_rate": 1e-3})
+    qtbot.mouseClick(tab.preset_list.card("NANO"), Qt.MouseButton.LeftButton)
+    expected = presets.find("NANO").config.replace(
+        {"data.text_field": "content", "tokenizer.name": "bpe:8192", "model.vocab_size": 8192})
+    assert tab.config() == expected
+    assert tab.original() == presets.find("NANO").config
+
+
+def test_a_card_that_is_new_is_wholly_in_sight(tab, qtbot):
+    own = {f"OWN {number}": presets.Preset(f"OWN {number}", Config(name=f"OWN {number}"), builtin=False,
+                                           path=Path())
+           for number in range(8)}
+    tab.set_presets({**presets.all_presets(), **own}, selected="OWN 7")
+    qtbot.waitUntil(lambda: not tab.preset_list.card("OWN 7").visibleRegion().isEmpty(), timeout=2000)
+    card = tab.preset_list.card("OWN 7")
+    qtbot.waitUntil(lambda: card.visibleRegion().boundingRect() == card.rect(), timeout=2000)

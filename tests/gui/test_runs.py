@@ -231,3 +231,18 @@ def test_ages_grow_on_the_cards(tab: RunsTab, infos: list[RunInfo], monkeypatch:
     monkeypatch.setattr(time, "time", lambda: later)
     tab.show_ages()
     assert f"1{SPACE}h ago" in [label.text() for label in tab.card(infos[0].path).findChildren(QLabel)]
+
+
+def test_only_cards_that_show_something_new_are_new_and_the_focus_stays(
+        tab: RunsTab, infos: list[RunInfo], qtbot: QtBot) -> None:
+    with qtbot.waitActive(tab):
+        tab.activateWindow()
+    cards = [tab.card(info.path) for info in infos]
+    button(tab, infos[0], "Play").setFocus()
+    later = dataclasses.replace(infos[0], step=60)
+    tab.set_runs([later, *infos[1:]], {infos[0].path: [5.0, 4.0, 3.0]})
+    assert tab.card(later.path) is not cards[0]
+    assert [tab.card(info.path) for info in infos[1:]] == cards[1:]
+    assert button(tab, later, "Play").hasFocus()
+    tab.set_runs([infos[1], infos[0]], {})
+    assert [tab.card(info.path).info for info in (infos[1], infos[0])] == [infos[1], infos[0]]

@@ -19,8 +19,9 @@ from atlas_core.events import Generated, StepDone, TextPiece
 from atlas_core.forecast import Speed
 from atlas_core.hardware import speeds
 from atlas_core.model.gpt import AtlasLM
+from atlas_core.text.dataset import read_meta
 from atlas_gui import run_time
-from atlas_gui.session import IDLE, PREPARING, STARTING, TRAINING, Session
+from atlas_gui.session import IDLE, PAUSED, PREPARING, STARTING, TRAINING, Session
 from atlas_gui.settings import Settings
 from tests.gui.conftest import JOB_MS
 
@@ -97,10 +98,12 @@ def test_a_text_that_changed_on_disk_is_another_text(qtbot: QtBot, session: Sess
     assert digests[0] != digests[1]
 
 
-def test_cancelling_leaves_no_dataset_and_does_not_train(qtbot: QtBot, session: Session) -> None:
+@pytest.mark.parametrize("job", ["look", "prepare"])
+def test_cancelling_leaves_no_dataset_and_does_not_train(qtbot: QtBot, session: Session, job: str) -> None:
     with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
         session.train()
         assert session.state == PREPARING
+        qtbot.waitUntil(lambda: session._crew.busy(job), timeout=JOB_MS)
         session.stop()
     assert session.state == IDLE
     assert session.dataset is None
@@ -219,7 +222,7 @@ def test_the_speed_a_run_has_shown_is_remembered_and_used(
     assert session.expected(longer) is None
     train_to_the_end(qtbot, session)
     qtbot.waitUntil(lambda: session.expected(longer) is not None, timeout=JOB_MS)
-    trained = session._as_trained(longer)
+    trained = session.as_trained(longer)
     speeds.remember(trained, Speed(1000.0, 900.0, 1100.0, save_s=0.25))  # as if it had been measured in a busy moment
     train_to_the_end(qtbot, session)
     assert speeds.known(trained).step_s == 1000.0  # so short a run says no more than a measurement
@@ -262,7 +265,7 @@ def test_training_ends_the_measuring_at_once(
     qtbot.waitUntil(lambda: bool(session.measuring), timeout=JOB_MS)
     train_to_the_end(qtbot, session)
     qtbot.waitUntil(lambda: session.expected(session.config) is not None, timeout=JOB_MS)
-    speed = speeds.known(session._as_trained(session.config))
+    speed = speeds.known(session.as_trained(session.config))
     assert speed is not None and speed.save_s == 0  # the run's own speed: measuring had no time to save
     session.close()
 
@@ -287,3 +290,62 @@ def test_a_setting_that_makes_no_sense_counts_as_never_set(atlas_home: Path) -> 
     assert settings.theme == "system"
     assert settings.dark is None
     assert settings.threads == 0
+
+
+def test_a_run_that_is_opened_too_late_does_not_take_the_place_of_the_one_at_work(
+        qtbot: QtBot, session: Session) -> None:
+    train_to_the_end(qtbot, session)
+    assert session.run is not None
+    first = session.run.path
+    session.set_config(session.config.replace({"training.max_steps": 100_000}))
+    session.open_run(first)
+    session.train()
+    qtbot.waitUntil(lambda: session.state == TRAINING and not session._crew.busy("open"), timeout=JOB_MS)
+    qtbot.wait(50)
+    assert session.run is not None and session.run.path != first
+    assert session.started is not None and session.started.run == session.run.path
+    session.stop()
+    qtbot.waitUntil(lambda: session.state == IDLE, timeout=JOB_MS)
+
+
+def test_a_text_that_was_edited_becomes_a_dataset_of_its_own(qtbot: QtBot, session: Session, tmp_path: Path) -> None:
+    text = tmp_path / "letter.txt"
+    found = []
+    for words in ("Dear all, ", "Dear none of you, "):
+        text.write_text(words * 300, encoding="utf-8")
+        if not found:
+            session.set_sources([text])
+        with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
+            session.prepare()
+        qtbot.waitUntil(lambda: session.shown is not None and session.shown.path == session.dataset, timeout=JOB_MS)
+        assert session.shown is not None
+        found.append(session.shown)
+    assert found[0].path != found[1].path
+    assert found[0].meta.tokens < found[1].meta.tokens
+    assert read_meta(found[0].path) == found[0].meta, "a run may go on with it"
+
+
+def test_another_pause_while_a_text_is_drawn_is_not_forgotten(qtbot: QtBot, session: Session) -> None:
+    session.set_config(session.config.replace({"training.max_steps": 100_000, "sampling.max_new_tokens": 200}))
+    session.train()
+    qtbot.waitUntil(lambda: session.state == TRAINING, timeout=JOB_MS)
+    session.pause()
+    qtbot.waitUntil(lambda: session.state == PAUSED, timeout=JOB_MS)
+    session.sample_now()
+    qtbot.wait(100)
+    session.unpause()
+    session.pause()
+    qtbot.waitUntil(lambda: session.state == TRAINING, timeout=JOB_MS)
+    session.pause()
+    qtbot.waitUntil(lambda: session.state == PAUSED, timeout=JOB_MS)
+    session.stop()
+    qtbot.waitUntil(lambda: session.state == IDLE, timeout=JOB_MS)
+
+
+def test_what_is_measured_for_another_model_is_no_measurement_of_this_one(
+        session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Session, "measuring", property(lambda _: "MICRO"))
+    session._measured = session.config.replace({"model.hidden_size": 64})
+    assert not session.measure_now()
+    session._measured = session.as_trained(session.config)
+    assert session.measure_now()

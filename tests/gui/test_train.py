@@ -25,7 +25,7 @@ from atlas_core.events import (
 )
 from atlas_core.history import History
 from atlas_gui import sentences, theme
-from atlas_gui.tabs.train import TrainTab, smoothing_amount
+from atlas_gui.tabs.train import SAMPLES_KEPT, TrainTab, smoothing_amount
 from atlas_gui.widgets.metric_plot import MetricPlot
 
 TOKENS_PER_STEP = 128
@@ -173,6 +173,8 @@ def test_samples_stand_with_the_newest_on_top_and_as_they_were_written(tab: Trai
     text = tab.samples_text
     assert text.index("What say you?") < text.index("<b>Oh</b> & so")
     assert f"step {format.count(20)}" in text
+    tab.set_samples([SampleDrawn(number, "KING.", "", 1) for number in range(1, SAMPLES_KEPT + 3)])
+    assert [sample.step for sample in tab.samples] == list(range(SAMPLES_KEPT + 2, 2, -1))
 
 
 def test_the_filter_hides_lines_and_gives_them_back(tab: TrainTab, qtbot: QtBot) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, QRect, Qt, QUrl
-from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
+from PySide6.QtGui import QAccessible, QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from PySide6.QtWidgets import (
     QApplication,
+    QCheckBox,
     QComboBox,
     QDialog,
     QLabel,
@@ -26,7 +27,7 @@ from PySide6.QtWidgets import (
 from pytestqt.qtbot import QtBot
 
 from atlas_core import config as configuration
-from atlas_core import jobs, presets, runs
+from atlas_core import format, jobs, presets, runs
 from atlas_core.config import Config
 from atlas_core.errors import AtlasError
 from atlas_core.events import Event, Healed, RolledBack, RunStarted, StepSkipped, TextPiece
@@ -486,7 +487,7 @@ def test_a_run_is_planned_for_the_minutes_there_are(
     monkeypatch.setattr(run_time, "measured", measures)
     window.model_tab.time_wished.emit(10.0)
     qtbot.waitUntil(lambda: window.session.config.training.max_steps == 1199, timeout=JOB_MS)
-    assert window.session.config.training.warmup_steps == 80
+    assert window.session.config.training.warmup_steps == 30
     assert window.session.config.hardware == presets.find("NANO").config.hardware
     assert "takes about 1\N{NARROW NO-BREAK SPACE}199 steps here" in reasons.text()
     window.model_tab.time_wished.emit(0.1)
@@ -549,6 +550,8 @@ def test_an_opened_run_was_saved_when_its_checkpoint_was(tmp_path: Path) -> None
     runs.sidecar(checkpoint).write_text(json.dumps(about))
     Config().save(run / runs.CONFIG_FILE)
     assert f"saved 2{SPACE}h ago" in sentences.standing(runs.inspect(run))
+    checkpoint.unlink()
+    assert sentences.standing(runs.inspect(run)).endswith("nothing saved")
 
 
 def test_a_run_that_goes_on_with_the_settings_in_sight_is_told_so(tiny_window: MainWindow, qtbot: QtBot) -> None:
@@ -607,3 +610,84 @@ def test_copying_the_command_line_is_confirmed(window: MainWindow, qtbot: QtBot)
     assert QApplication.clipboard().text() == line.line_edit.text() != ""
     assert line.copy_button.text() == "Copied"
     qtbot.waitUntil(lambda: line.copy_button.text() == "Copy")
+
+
+def test_a_window_that_was_to_close_stays_open_where_saving_failed(tiny_window: MainWindow, qtbot: QtBot) -> None:
+    tiny_window._closing = True  # "Save and close"
+    tiny_window.session.failed.emit("The disk is full.", "Free some space.", "")
+    tiny_window.session.became_quiet.emit()
+    assert "disk is full" in dialog(qtbot, tiny_window, "errorDialog").text()  # type: ignore[attr-defined]
+    assert tiny_window.isVisible()
+
+
+def test_the_temperature_wished_for_the_run_at_work_stays_in_sight(tiny_window: MainWindow, qtbot: QtBot) -> None:
+    tiny_window.model_tab.apply_changes({"training.max_steps": 100_000})
+    click(qtbot, tiny_window, "trainButton")
+    wait_for(qtbot, tiny_window, TRAINING)
+    check = tiny_window.findChild(QCheckBox, "targetCheck")
+    assert check is not None and not check.isChecked()
+    check.setChecked(True)
+    assert check.isChecked()
+    wished = tiny_window.session.target_temperature
+    assert wished == tiny_window.session.config.hardware.target_temperature > 0
+    check.setChecked(False)
+    assert not check.isChecked() and tiny_window.session.target_temperature == 0
+
+
+def test_a_dataset_that_was_opened_is_left_when_a_text_setting_changes(tiny_window: MainWindow, qtbot: QtBot) -> None:
+    session = tiny_window.session
+    with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
+        session.prepare()
+    assert session.dataset is not None
+    session.choose_dataset(session.dataset)
+    tiny_window.data_tab.form.edit("data.min_chars", 5)
+    assert session.dataset is None, "it was made with other settings"
+
+
+def test_the_sentence_tells_of_the_model_as_the_open_dataset_makes_it(tiny_window: MainWindow, qtbot: QtBot) -> None:
+    session = tiny_window.session
+    with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
+        session.prepare()
+    qtbot.waitUntil(lambda: session.shown is not None, timeout=JOB_MS)
+    wide = session.config.replace({"model.vocab_size": 60_000})
+    tiny_window.model_tab.set_config(wide)
+    session.set_config(wide)
+    assert session.as_trained(wide).model.vocab_size == session.shown.meta.n_vocab
+    trained = format.size(session.memory_bytes(session.as_trained(wide)))
+    assert trained != format.size(session.memory_bytes(wide))
+    assert trained in tiny_window._plan()
+
+
+def test_a_long_name_of_a_preset_does_not_push_the_buttons_out_of_the_window(window: MainWindow, qtbot: QtBot) -> None:
+    page = window.centralWidget()
+    assert isinstance(page, QScrollArea)
+    window.resize(1280, 800)
+    window.tabs.setCurrentWidget(window.model_tab)
+    window.model_tab.save_preset_requested.emit("what my grandmother wrote to me")
+    window.model_tab.apply_changes({"training.learning_rate": 1e-3})
+    title = next(label for label in window.model_tab.findChildren(ElidingLabel) if "grandmother" in label.text())
+    qtbot.waitUntil(lambda: title.shown.endswith("…"), timeout=JOB_MS)
+    assert page.horizontalScrollBar().maximum() == 0
+
+
+def test_the_command_has_the_threads_and_the_device_of_the_settings(window: MainWindow) -> None:
+    line = window.model_tab.command_line.line_edit
+    window._on_threads_chosen(1)
+    window._on_device_chosen("cpu")
+    assert "hardware.threads=1" in line.text() and "hardware.device=cpu" in line.text()
+    window._on_threads_chosen(0)
+    window._on_device_chosen("auto")
+    assert "hardware." not in line.text()
+
+
+def test_a_screen_reader_hears_the_sentence_and_the_figures(tiny_window: MainWindow, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(tiny_window.session.became_quiet, timeout=JOB_MS):
+        tiny_window.session.prepare()
+    qtbot.waitUntil(lambda: tiny_window.session.shown is not None, timeout=JOB_MS)
+
+    def heard(widget: QWidget | None) -> str:
+        return QAccessible.queryAccessibleInterface(widget).text(QAccessible.Text.Name)
+
+    assert heard(tiny_window.findChild(QLabel, "planSentence")) == tiny_window.run_bar.sentence != ""
+    assert "tokens" in heard(tiny_window.findChild(QLabel, "datasetSummary"))
+    assert heard(tiny_window.data_tab.dataset_view._numbers["documents"]) == "documents: 8"
