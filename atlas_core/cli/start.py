@@ -96,7 +96,7 @@ def do(verb: ModuleType, argv: list[str], show: Show) -> None:
     parser = argparse.ArgumentParser(prog=f"atlas {name}")
     verb.add_arguments(parser)
     with show.part():
-        verb.run(parser.parse_args(argv), show)
+        verb.run(parser.parse_args(argv, argparse.Namespace(json=False)), show)
 
 
 def source_name(source: Path | None) -> str:
