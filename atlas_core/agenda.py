@@ -98,7 +98,8 @@ def tally(config: Config, *, seconds_per_step: float, train_windows: int | None,
     validations = (_times(config.evaluation.eval_interval, steps) or 1) + epochs if validates else 0
     drawn = _times(config.sampling.interval, steps)
     return Tally(
-        validations=validations, best_saves=validations, epoch_saves=epochs,
+        validations=validations, best_saves=validations,
+        epoch_saves=epochs if config.checkpointing.keep_epochs else 0,
         samples=(drawn + 1) * len(config.sampling.prompts) if drawn else 0,  # one before the first step
         step_saves=_step_saves(config, seconds_per_step),
     )

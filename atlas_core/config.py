@@ -259,6 +259,17 @@ class Config:
     def tokens_per_step(self) -> int:
         return self.training.batch_size * self.training.gradient_accumulation_steps * self.model.max_seq_len
 
+    def in_batches_of(self, windows: int) -> Config:
+        """The same steps, and the same text to validate on, so many windows at a time: a divisor of the batch.
+
+        Raises `ConfigError` where that would be too many batches.
+        """
+        t, times = self.training, self.training.batch_size // windows
+        most = settings()["evaluation.eval_batches"].high or 0
+        return self.replace({"training.batch_size": windows,
+                             "training.gradient_accumulation_steps": t.gradient_accumulation_steps * times,
+                             "evaluation.eval_batches": min(self.evaluation.eval_batches * times, int(most))})
+
     def get(self, key: str) -> Any:
         """The value of a dotted key such as "model.dropout"."""
         section, _, name = key.partition(".")

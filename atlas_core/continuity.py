@@ -81,7 +81,11 @@ def future(saved: Config, wished: Config, step: int, *, factor: float = 1.0) -> 
 
     `factor` is what the seat-belt has made of the learning rate.
     """
-    changed = _changes(saved, wished, FUTURE)
+    before, now = (config.evaluation.eval_batches * config.training.batch_size for config in (saved, wished))
+    same_text = before == now  # in more or fewer batches
+    changed = _changes(saved, wished, [key for key in FUTURE if key != "evaluation.eval_batches" or not same_text])
+    if not same_text and saved.evaluation.eval_batches == wished.evaluation.eval_batches:
+        changed.append(f"the windows of a validation ({before}, now {now})")
     if not changed:
         return []
     sentence = f"Changed since the checkpoint: {', '.join(changed)}."

@@ -90,7 +90,7 @@ def with_steps(config: Config, steps: int) -> Config:
     """`config` for so many steps; the warm-up keeps its share of them."""
     t = config.training
     return config.replace({"training.max_steps": steps,
-                           "training.warmup_steps": round(t.warmup_steps * steps / t.max_steps)})
+                           "training.warmup_steps": min(steps, round(t.warmup_steps * steps / t.max_steps))})
 
 
 def _ever_smaller(config: Config) -> Iterator[Config]:
@@ -105,8 +105,7 @@ def _ever_smaller(config: Config) -> Iterator[Config]:
         if saver:
             changes[saver[0]] = saver[1]
         for share in shares:
-            yield config.replace({**changes, "training.batch_size": share,
-                                  "training.gradient_accumulation_steps": per_step // share})
+            yield config.in_batches_of(share).replace(changes)
 
 
 def _reasons(before: Config, after: Config) -> tuple[str, ...]:

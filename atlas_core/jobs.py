@@ -81,11 +81,7 @@ def train(config: Config, dataset: Path, run: Path, control: Control, *, resume:
             resume = found.path
         if scarce := room.foreseen(run, settled):
             yield scarce
-        for calibration in calibrated(settled):
-            if isinstance(calibration, Progress):
-                yield calibration
-            else:
-                settled = calibration
+        settled = yield from calibrated(settled)
         with plain_memory_errors():
             session = trainer.Trainer(settled, data, run, control, resume=resume)
         session.saver.laid_out = claim.renew
@@ -137,12 +133,14 @@ def generate(checkpoint: Path, prompts: Sequence[str], settings: Sampling, contr
     """Continue each prompt. Yields `TextPiece`s as they come and a `Generated` for each prompt."""
     from atlas_core.generation import generator
     from atlas_core.hardware.device import choose_device
+    from atlas_core.training.plain_errors import USE_WITH_LESS, plain_memory_errors
 
     path = runs.resolve(checkpoint)
-    loaded = _loaded(path, path.stat().st_mtime_ns, str(choose_device(device)))
-    yield from generator.stream(loaded.model, loaded.tokenizer, prompts, settings,
-                                add_bos=loaded.config.tokenizer.add_bos,
-                                should_stop=lambda: control.text_stopping)
+    with plain_memory_errors(USE_WITH_LESS):
+        loaded = _loaded(path, path.stat().st_mtime_ns, str(choose_device(device)))
+        yield from generator.stream(loaded.model, loaded.tokenizer, prompts, settings,
+                                    add_bos=loaded.config.tokenizer.add_bos,
+                                    should_stop=lambda: control.text_stopping)
     yield Finished("stopped" if control.stopping else "done")
 
 
@@ -162,6 +160,7 @@ def evaluate(checkpoint: Path, dataset: Path, control: Control, *, split: str = 
     from atlas_core.text.dataset import Dataset
     from atlas_core.training import validation
     from atlas_core.training.checkpoint import load_model
+    from atlas_core.training.plain_errors import USE_WITH_LESS, plain_memory_errors
     from atlas_core.training.weights import WORKING_TYPES
 
     data = Dataset.open(dataset)
@@ -169,18 +168,24 @@ def evaluate(checkpoint: Path, dataset: Path, control: Control, *, split: str = 
         held = " or ".join(f"--split {name}" for name in data.meta.splits)
         raise DataError(f"The dataset {data.path} has no part '{split}' to measure on.",
                         f"Take {held}, or prepare it again with data.{split}_fraction above 0.")
-    loaded = load_model(runs.resolve(checkpoint), device=choose_device("auto"))
+    with plain_memory_errors(USE_WITH_LESS):
+        loaded = load_model(runs.resolve(checkpoint), device=choose_device("auto"))
     if data.tokenizer.fingerprint != loaded.tokenizer.fingerprint:
         raise DataError("The dataset was prepared with another tokenizer than the model has.",
                         f"Prepare the text again, with --tokenizer {quoted(loaded.path.parent.parent)} this time.")
-    precision = choose_precision("auto", loaded.model.device)
+    try:
+        precision = choose_precision(loaded.config.training.precision, loaded.model.device)  # as the run was validated
+    except DeviceError:
+        precision = choose_precision("auto", loaded.model.device)
     model = loaded.model.to(WORKING_TYPES.get(precision, torch.float32))
     windows = validation.validation_windows(data, split, loaded.config.model.max_seq_len)
-    for event in validation.evaluate(model, data, windows, validation.autocast(model.device, precision), split=split,
-                                     batch_size=loaded.config.training.batch_size, batches=windows.count):
-        if control.stopping:
-            break
-        yield replace(event, step=loaded.step) if isinstance(event, EvalDone) else event
+    with plain_memory_errors(USE_WITH_LESS):
+        for event in validation.evaluate(model, data, windows, validation.autocast(model.device, precision),
+                                         split=split, batch_size=loaded.config.training.batch_size,
+                                         batches=windows.count):
+            if control.stopping:
+                break
+            yield replace(event, step=loaded.step) if isinstance(event, EvalDone) else event
     yield Finished("stopped" if control.stopping else "done")
 
 
@@ -188,15 +193,18 @@ def export(checkpoint: Path, to: Path, control: Control, *, type: str = "f16", v
     """Checkpoint -> GGUF file, reopened and compared. Yields `Progress` and `Exported`."""
     from atlas_core.export import exporter
     from atlas_core.training.checkpoint import load_model
+    from atlas_core.training.plain_errors import USE_WITH_LESS, plain_memory_errors
 
     path = runs.resolve(checkpoint)
     exporter.make_room(to)  # before the model is read, which takes a while
-    loaded = load_model(path, verify=runs.sidecar(path).is_file())  # a damaged model would agree with its damaged copy
-    for event in exporter.export_checkpoint(loaded, to, type=type, verify=verify):
-        yield event
-        if control.stopping and isinstance(event, Progress):  # the file is not in its place yet
-            yield Finished("stopped")
-            return
+    with plain_memory_errors(USE_WITH_LESS):
+        # A damaged model would agree with its damaged copy.
+        loaded = load_model(path, verify=runs.sidecar(path).is_file())
+        for event in exporter.export_checkpoint(loaded, to, type=type, verify=verify):
+            yield event
+            if control.stopping and isinstance(event, Progress):  # the file is not in its place yet
+                yield Finished("stopped")
+                return
     yield Finished(details={"path": str(to)})
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas_core.errors import ExportError
+from atlas_core.walking import result_of
 
 TIMEOUT_SECONDS = 300.0
 GLANCE_SECONDS = 0.5  # while the child is at work, whoever waits may change their mind this often
@@ -32,14 +33,14 @@ def llama_installed() -> bool:
 
 def llama_tokenize(path: Path, texts: Sequence[str], *, timeout_seconds: float = TIMEOUT_SECONDS) -> list[list[int]]:
     """llama.cpp's ids of each text, all of it taken as ordinary text. Errors as for `llama_greedy`."""
-    return _wait(_ask(path, [{"do": "tokenize", "text": text} for text in texts], timeout_seconds))
+    return result_of(_ask(path, [{"do": "tokenize", "text": text} for text in texts], timeout_seconds))
 
 
 def llama_logprobs(path: Path, token_ids: Sequence[Sequence[int]], *, vocabulary: int,
                    timeout_seconds: float = TIMEOUT_SECONDS) -> list[list[float]]:
     """For each list of ids, llama.cpp's log-probability of every token of the vocabulary as the next one."""
     requests = [{"do": "logprobs", "ids": list(ids), "vocabulary": vocabulary} for ids in token_ids]
-    return _wait(_ask(path, requests, timeout_seconds))
+    return result_of(_ask(path, requests, timeout_seconds))
 
 
 def llama_greedy(path: Path, ids: Sequence[int], count: int, *,
@@ -49,7 +50,7 @@ def llama_greedy(path: Path, ids: Sequence[int], count: int, *,
     Raises `ExportError` if llama.cpp refuses the file, `LlamaUnavailable` if there is none to ask or it does
     not answer in time.
     """
-    return _wait(greedy_steps(path, ids, count, timeout_seconds=timeout_seconds))
+    return result_of(greedy_steps(path, ids, count, timeout_seconds=timeout_seconds))
 
 
 def greedy_steps(path: Path, ids: Sequence[int], count: int, *,
@@ -57,16 +58,6 @@ def greedy_steps(path: Path, ids: Sequence[int], count: int, *,
     """`llama_greedy` for one who may lose patience: yields while it waits; closing it ends llama.cpp."""
     [answer] = yield from _ask(path, [{"do": "greedy", "ids": list(ids), "count": count}], timeout_seconds)
     return list(answer)
-
-
-def _wait(asking: Generator[None, None, list[Any]]) -> list[Any]:
-    """What the generator returns in the end."""
-    while True:
-        try:
-            next(asking)
-        except StopIteration as end:
-            answers: list[Any] = end.value
-            return answers
 
 
 def _ask(path: Path, requests: list[dict[str, Any]], timeout_seconds: float) -> Generator[None, None, list[Any]]:

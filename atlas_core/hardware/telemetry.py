@@ -5,8 +5,10 @@ Knows nothing of torch, so that the window can show it from the first moment; ke
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,15 +171,32 @@ def short_card_name(name: str) -> str:
 def _card_in_use() -> Any:
     """The handle of the first card that CUDA_VISIBLE_DEVICES leaves to this process.
 
-    Raises `pynvml.NVMLError` if it leaves none.
+    Torch knows which one that is, once it has looked. Raises `pynvml.NVMLError` if none is left.
     """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        with contextlib.suppress(pynvml.NVMLError):  # the driver may call a part of a card otherwise
+            return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     first = "0" if visible is None else visible.split(",")[0].strip()
     if first.startswith(("GPU-", "MIG-")):
         return pynvml.nvmlDeviceGetHandleByUUID(first)
-    if not first.isdecimal():  # "" and "-1" hide every card
+    cards = _cards()
+    if not first.isdecimal() or int(first) >= len(cards):  # "" and "-1" hide every card
         raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
-    return pynvml.nvmlDeviceGetHandleByIndex(int(first))
+    return cards[int(first)]
+
+
+def _cards() -> list[Any]:
+    """All cards in the order in which CUDA counts them: the fastest first, if nobody wishes for that of the slots.
+
+    How CUDA tells is its secret; here it is by cores and clock.
+    """
+    cards = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    if os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
+        return cards
+    return sorted(cards, key=lambda card: (_told(lambda: pynvml.nvmlDeviceGetNumGpuCores(card)) or 0) *
+                  (_told(lambda: pynvml.nvmlDeviceGetMaxClockInfo(card, pynvml.NVML_CLOCK_SM)) or 0), reverse=True)
 
 
 def _told(query: Callable[[], T]) -> T | None:

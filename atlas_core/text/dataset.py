@@ -181,12 +181,18 @@ class Windows:
     def sequential(self, count_limit: int, *, batch_size: int = 1) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Each window once, in order, as batches of at most `batch_size` rows.  # 2 x (<= batch_size, T) int64
 
-        Of more than `count_limit` windows, so many are taken, evenly spread over the text.
+        Of more than `count_limit` windows, so many are taken, evenly spread over the text. The last one of the text is
+        as short as what the others leave, and comes by itself, so that no token is counted twice.
         """
         taken = min(count_limit, self.count)
         indices = np.linspace(0, self.count - 1, taken).round().astype(np.int64)
-        for start in range(0, taken, batch_size):
-            yield self._cut(indices[start:start + batch_size])
+        rest = (len(self.tokens) - 1) - (self.count - 1) * self.stride  # tokens that the last window has for itself
+        whole = indices[:-1] if rest < self.context and indices[-1] == self.count - 1 else indices
+        for start in range(0, len(whole), batch_size):
+            yield self._cut(whole[start:start + batch_size])
+        if len(whole) < taken:
+            tokens, targets = self._cut(indices[-1:])
+            yield np.ascontiguousarray(tokens[:, -rest:]), np.ascontiguousarray(targets[:, -rest:])
 
     def _window_at(self, position: int) -> int:
         epoch, index = divmod(position, self.count)

@@ -305,6 +305,8 @@ def _check_enough(tokens: int, job: _Job) -> None:
 
 
 def _check_out(out: Path) -> None:
+    if not out.name:
+        raise DataError(f"{out} is no name for a dataset.", "Give the folder that is to be made a name of its own.")
     if out.exists() and not is_dataset(out) and not (out.is_dir() and not any(out.iterdir())):
         raise DataError(f"{out} exists and is not a dataset, so it is left alone.", "Choose another name.")
 

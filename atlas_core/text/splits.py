@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from atlas_core.config import Data
+from atlas_core.errors import DataError
 from atlas_core.text import shuffle
 
 _SMALLEST_TAIL = 2  # one token to read, one to predict
@@ -61,12 +62,18 @@ def whole_parts(lengths: np.ndarray, splits: list[str]) -> Iterator[Part]:
 
 
 def tail_parts(lengths: np.ndarray, data: Data) -> Iterator[Part]:
-    """Every document as its beginning for "train" and its end for the other splits."""
+    """Every document as its beginning for "train" and its end for the other splits.
+
+    Raises `DataError` if even the longest is too short for that.
+    """
     longest = int(lengths.argmax())
     for document, length in enumerate(lengths.tolist()):
         smallest = _SMALLEST_TAIL if document == longest else 0
         tails = {split: max(smallest, int(share * length)) for split, share in wanted(data).items()}
         start = length - sum(tails.values())
+        if start < 0:
+            raise DataError("The texts are too short to keep parts of each aside.",
+                            "Add longer texts, or set data.val_fraction or data.test_fraction to 0.")
         yield Part("train", document, 0, start)
         for split, tokens in tails.items():
             yield Part(split, document, start, start + tokens)

@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,8 +44,8 @@ class Way(NamedTuple):
     attention: str
 
 
-def calibrated(config: Config) -> Iterator[Progress | Config]:
-    """`Progress` while it tries, if it must; the last item is `config` with every "auto" of a way decided.
+def calibrated(config: Config) -> Generator[Progress, None, Config]:
+    """`Progress` while it tries, if it must; returns `config` with every "auto" of a way decided.
 
     Deciding once and for all matters: another way rounds otherwise, and a resumed run would not be the same.
     """
@@ -57,7 +57,7 @@ def calibrated(config: Config) -> Iterator[Progress | Config]:
         way = chosen(times(config, ways))
         with contextlib.suppress(AtlasError):  # a home that cannot be written to costs the trial again, never the run
             _remember(_key(config), way)
-    yield config.replace({"training.precision": way.precision, "hardware.attention": way.attention})
+    return config.replace({"training.precision": way.precision, "hardware.attention": way.attention})
 
 
 def candidates(config: Config, device: torch.device) -> list[Way]:

@@ -19,13 +19,9 @@ def smaller(config: Config) -> Config | None:
     """
     t = config.training
     factor = next((n for n in range(2, t.batch_size + 1) if t.batch_size % n == 0), 0)
-    changes = {
-        "training.batch_size": t.batch_size // max(1, factor),
-        "training.gradient_accumulation_steps": t.gradient_accumulation_steps * factor,
-        "evaluation.eval_batches": min(config.evaluation.eval_batches * factor, _most("evaluation.eval_batches")),
-    }
-    if factor and changes["training.gradient_accumulation_steps"] <= _most("training.gradient_accumulation_steps"):
-        return config.replace(changes)
+    most = settings()["training.gradient_accumulation_steps"].high or 0
+    if factor and t.gradient_accumulation_steps * factor <= most:
+        return config.in_batches_of(t.batch_size // factor)
     return None if t.gradient_checkpointing else config.replace({"training.gradient_checkpointing": True})
 
 
@@ -39,7 +35,3 @@ def told(before: Config, after: Config, step: int) -> Healed:
         how = "activations are computed twice (training.gradient_checkpointing)"
     return Healed(step, new.batch_size, new.gradient_accumulation_steps, new.gradient_checkpointing,
                   f"Memory ran out after step {people.count(step)}: from here on {how}.")
-
-
-def _most(key: str) -> int:
-    return int(settings()[key].high or 0)

@@ -46,7 +46,7 @@ def measure(config: Config, dataset: Dataset | None) -> Iterator[Progress | Spee
     Raises what the trainer raises: `DeviceError` if the memory is not enough, `DataError` if text and model differ.
     """
     text = dataset or RandomText(config)
-    config = yield from _calibrated(trainer.settle(config, text))
+    config = yield from calibrated(trainer.settle(config, text))
     batches = config.training.gradient_accumulation_steps
     with plain_memory_errors():
         if batches <= MOST_ACCUMULATED:
@@ -60,16 +60,6 @@ def measure(config: Config, dataset: Dataset | None) -> Iterator[Progress | Spee
         yield Progress(0, 0, "steps", "Measuring validation, checkpoint and sample")
         yield replace(summed_up(times), power_w=power_w, validation_batch_s=_validation_batch_s(session),
                       save_s=_save_s(session), sample_token_s=_sample_token_s(session))
-
-
-def _calibrated(config: Config) -> Generator[Progress, None, Config]:
-    """As a run of `config` would be computed."""
-    for item in calibrated(config):
-        if isinstance(item, Progress):
-            yield item
-        else:
-            config = item
-    return config
 
 
 def summed_up(times: Sequence[float]) -> Speed:

@@ -1,7 +1,7 @@
 """Muon (Jordan et al. 2024) for matrices of which some are joined from several, with fp32 products of the quick kind.
 
 `torch.optim.Muon` takes a joined matrix for one, multiplies in bf16, which most processors have to imitate, and takes
-about twice as many operations.
+two to three times as many operations.
 """
 
 from __future__ import annotations

@@ -21,22 +21,25 @@ def is_out_of_memory(error: Exception) -> bool:
         isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY))
 
 
-def too_little_memory() -> DeviceError:
+TRAIN_WITH_LESS = ("Let it be fitted (the button, or a smaller training.batch_size with more "
+                   "training.gradient_accumulation_steps), or choose a smaller preset.")
+USE_WITH_LESS = "Close other programs that use the device, wait for the run at work, or choose another device."
+
+
+def too_little_memory(remedy: str = TRAIN_WITH_LESS) -> DeviceError:
     """What is said where memory ran out and nothing helps."""
-    return DeviceError("The memory is not enough for this model and batch.",
-                       "Let it be fitted (the button, or a smaller training.batch_size with more "
-                       "training.gradient_accumulation_steps), or choose a smaller preset.")
+    return DeviceError("The memory is not enough for this model and batch.", remedy)
 
 
 @contextlib.contextmanager
-def plain_memory_errors() -> Iterator[None]:
-    """Tell in a sentence that memory ran out."""
+def plain_memory_errors(remedy: str = TRAIN_WITH_LESS) -> Iterator[None]:
+    """Tell in a sentence that memory ran out, and what helps."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, AtlasError) or not is_out_of_memory(error):
             raise
-        raise too_little_memory() from error
+        raise too_little_memory(remedy) from error
 
 
 @contextlib.contextmanager

@@ -61,6 +61,7 @@ from atlas_core.training.recovery import Trouble
 from atlas_core.training.saver import Saver
 from atlas_core.training.validation import autocast, evaluate, validation_windows
 from atlas_core.training.weights import Weights
+from atlas_core.walking import result_of
 
 T = TypeVar("T")
 
@@ -214,7 +215,7 @@ class Trainer:
         """
         started = time.perf_counter()
         with plain_compile_errors(self.config):
-            done = self._update(_walked(self._gradients(NoRests())), started)
+            done = self._update(result_of(self._gradients(NoRests())), started)
         if isinstance(done, StepSkipped):
             raise NumericsError(done.reason, "Lower training.learning_rate.")
         return done
@@ -518,6 +519,8 @@ class Trainer:
             if saved["scaler"]:  # empty unless the run was in fp16
                 self.scaler.load_state_dict(saved["scaler"])
         self.progress = checkpoint.Progress(**saved["progress"])
+        if continuity.future(checkpoint.config_of(saved, path), self.config, self.progress.step):
+            self.progress.recent_losses = []  # other dropout, or a rate that rises again, has other losses
         if saved["config"]["training"]["learning_rate"] != self.config.training.learning_rate:
             self.progress.rate_factor, self.progress.rollbacks = 1.0, 0  # a rate that was chosen since counts as it is
 
@@ -551,16 +554,6 @@ class Trainer:
             "loss": progress.loss, "best_val_loss": progress.best_val_loss, "seconds": progress.seconds,
             "tokens_seen": progress.step * self.config.tokens_per_step,
         }
-
-
-def _walked(work: Generator[Event, None, T]) -> T:
-    """What a generator returns, for one who does not want to hear what it tells."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as ended:
-            result: T = ended.value
-            return result
 
 
 def settle(config: Config, dataset: Dataset) -> Config:

@@ -28,9 +28,9 @@ def atlas(config: Config, dataset: Path) -> Step:
     from atlas_core.text.dataset import Dataset
     from atlas_core.training.calibration import calibrated
     from atlas_core.training.trainer import Trainer
+    from atlas_core.walking import result_of
 
-    *_, settled = calibrated(config)
-    assert isinstance(settled, Config)
+    settled = result_of(calibrated(config))
     return Trainer(settled, Dataset.open(dataset), Path("no-run"), Control()).step
 
 

@@ -27,8 +27,8 @@ RIVAL_MINUTES = 5   # of NANO's shape: in two it might not come to the target, a
 TARGET = 2.4                                    # bits a byte
 PRESETS = ("NANO", "MICRO")
 EVAL_STEPS = 50                                 # some seconds of training
-# What served AdamW best in MICRO's shape: fewer windows a step, a lower rate, a longer warm-up, one matrix to read and to
-# predict with.
+# What served AdamW best in MICRO's shape: fewer windows a step, a lower rate, a longer warm-up, one matrix to read and
+# to predict with.
 ADAMW: dict[str, Any] = {"training.learning_rate": 1.5e-3, "training.batch_size": 2, "training.warmup_steps": 225,
                          "model.tie_weights": True}
 NANO_ADAMW: dict[str, Any] = {"training.learning_rate": 2.5e-3, "training.warmup_steps": 160,  # likewise

@@ -39,6 +39,25 @@ int nvmlDeviceGetHandleByUUID(const char *uuid, void **card)
     return SUCCESS;
 }
 
+int nvmlDeviceGetCount_v2(unsigned int *count)
+{
+    *count = mode_is("no-card") ? 0 : 2;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetNumGpuCores(void *card, unsigned int *cores)
+{
+    *cores = (card == (void *)1) == mode_is("slow-first") ? 384 : 5888;
+    return mode_is("no-cores") ? NOT_SUPPORTED : SUCCESS;
+}
+
+int nvmlDeviceGetMaxClockInfo(void *card, int clock, unsigned int *megahertz)
+{
+    (void)card; (void)clock;
+    *megahertz = 2500;
+    return SUCCESS;
+}
+
 int nvmlDeviceGetName(void *card, char *name, unsigned int length)
 {
     strncpy(name, card == (void *)1 ? "NVIDIA GeForce RTX 4070" : "NVIDIA H100 PCIe", length);

@@ -93,6 +93,9 @@ def test_what_is_free_is_not_spoken_of(key: str) -> None:
 def test_as_many_tokens_in_other_batches_change_the_digits_and_other_tokens_the_run() -> None:
     cut = tiny.config(training__batch_size=2, training__gradient_accumulation_steps=4)
     continuity.refuse_another_run(tiny.config(), cut)
+    assert "the windows of a validation (" in continuity.future(tiny.config(), cut, 6)[0]
+    cut = tiny.config().in_batches_of(2)
+    assert not continuity.future(tiny.config(), cut, 6)
     assert "training.batch_size (4, now 2)" in continuity.digits(tiny.config(), cut, HERE, HERE)[0]
     with pytest.raises(CheckpointError, match=r"the tokens of a step \(128, now 256\)"):
         continuity.refuse_another_run(tiny.config(), tiny.config(training__batch_size=8))

@@ -7,7 +7,7 @@ import pytest
 from atlas_core import format as people
 from atlas_core import memory, presets
 from atlas_core.errors import ConfigError
-from atlas_core.fitting import FEWEST_STEPS, fit, fit_to_time
+from atlas_core.fitting import FEWEST_STEPS, fit, fit_to_time, with_steps
 from atlas_core.forecast import Speed, forecast
 
 
@@ -17,6 +17,8 @@ def test_fitting_keeps_the_tokens_per_step_and_says_when_nothing_fits(name: str,
     config = presets.find(name).config
     fitted = fit(config, gigabytes * memory.GIB, device="cuda", precision="bf16")
     assert fitted.config.tokens_per_step == config.tokens_per_step
+    validated = [c.evaluation.eval_batches * c.training.batch_size for c in (config, fitted.config)]
+    assert validated[0] == validated[1], "the same text"
     needed = memory.estimate(fitted.config, device="cuda", precision="bf16").total_bytes
     fits = memory.verdict(needed, gigabytes * memory.GIB) != "too big"
     assert fits != any("choose a smaller preset" in reason for reason in fitted.reasons)
@@ -58,7 +60,8 @@ def test_a_batch_of_more_windows_than_can_be_added_up_is_fitted_as_far_as_that_g
 def test_fitting_never_makes_a_model_take_more_and_names_the_least_there_is() -> None:
     """In a small network, computing activations twice saves less than what it loads takes."""
     config = presets.find("NANO").config
-    single = config.replace({"training.batch_size": 1, "training.gradient_accumulation_steps": 8})
+    single = config.in_batches_of(1)
+    assert (single.training.batch_size, single.training.gradient_accumulation_steps) == (1, 8)
     fitted = fit(config, 2**27)
     assert fitted.config == single
     assert f"At least {people.size(memory.estimate(single).total_bytes)} are needed" in fitted.reasons[-1]
@@ -93,6 +96,12 @@ def test_as_many_steps_are_planned_as_the_time_holds_and_the_rate_keeps_its_shap
     share = config.training.warmup_steps / config.training.max_steps
     assert t.warmup_steps == round(share * t.max_steps)
     assert f"instead of {people.count(config.training.max_steps)}:" in fitted.reasons[0]
+
+
+def test_a_warm_up_longer_than_the_run_is_planned_no_longer() -> None:
+    config = presets.find("NANO").config.replace(
+        {"training.scheduler_type": "constant", "training.max_steps": 100, "training.warmup_steps": 500})
+    assert with_steps(config, 200).training.warmup_steps == 200
 
 
 def test_a_run_that_takes_the_time_it_has_stays_as_it_is() -> None:

@@ -10,10 +10,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pynvml
 import pytest
+import torch
 
 from atlas_core.hardware import ram
 from atlas_core.hardware.processor import tidy_name, usable_cores
@@ -88,6 +90,24 @@ def test_card_watched_is_the_first_that_is_visible(
     driver("")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert NvmlTelemetry().read().name == name
+
+
+@pytest.mark.parametrize(("mode", "order", "name"), [
+    ("slow-first", None, "H100 PCIe"), ("slow-first", "PCI_BUS_ID", "RTX 4070"), ("no-cores", None, "RTX 4070")])
+def test_of_two_cards_the_fastest_is_watched_as_cuda_takes_it(
+    driver: SetMode, monkeypatch: pytest.MonkeyPatch, mode: str, order: str | None, name: str
+) -> None:
+    driver(mode)
+    if order is not None:
+        monkeypatch.setenv("CUDA_DEVICE_ORDER", order)
+    assert NvmlTelemetry().read().name == name
+
+
+def test_the_card_that_torch_took_is_watched(driver: SetMode, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver("")
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid="second"))
+    assert NvmlTelemetry().read().name == "H100 PCIe"
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from atlas_core import config as settings
 from atlas_core import jobs, runs
-from atlas_core.config import Config
+from atlas_core.config import Config, Sampling
 from atlas_core.control import Control
 from atlas_core.errors import AtlasError, DeviceError
 from atlas_core.events import EvalDone, Event, Healed, Notice, StepDone
+from atlas_core.hardware import device as hardware
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.training import checkpoint, healing
 from atlas_core.training.muon import Muon
@@ -166,6 +167,37 @@ def test_an_optimizer_that_fails_half_way_leaves_no_half_step_behind(
         train(dataset, tmp_path / "run", config, resume=tmp_path / "run")
     newest = runs.newest(tmp_path / "run")
     assert newest is not None and (newest.kind, newest.step) == ("best", 5)
+
+
+@pytest.mark.parametrize("verb", ["generate", "evaluate", "export"])
+def test_whoever_only_uses_a_model_is_told_in_a_sentence_too(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    def fail(*_: object, **__: object) -> Tensor:
+        raise torch.OutOfMemoryError(CUDA)
+
+    train(dataset, tmp_path / "run", tiny.config())
+    monkeypatch.setattr(AtlasLM, "hidden", fail)
+    used = {"generate": lambda: jobs.generate(tmp_path / "run", ["The"], Sampling(), Control()),
+            "evaluate": lambda: jobs.evaluate(tmp_path / "run", dataset, Control()),
+            "export": lambda: jobs.export(tmp_path / "run", tmp_path / "model.gguf", Control())}
+    with pytest.raises(DeviceError, match="memory is not enough") as told:
+        list(used[verb]())
+    assert "Close other programs" in told.value.remedy
+
+
+def test_a_run_is_evaluated_in_the_numbers_it_was_validated_in(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(dataset, tmp_path / "run", tiny.config(training__precision="fp32"))
+
+    def loss() -> float:
+        return next(event.val_loss for event in jobs.evaluate(tmp_path / "run", dataset, Control())
+                    if isinstance(event, EvalDone))
+
+    in_fp32 = loss()
+    monkeypatch.setattr(hardware, "_processor_has", lambda flags: flags == hardware.BF16_FLAGS)
+    assert loss() == in_fp32
 
 
 def test_any_other_error_is_not_taken_for_it() -> None:

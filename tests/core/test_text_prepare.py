@@ -253,6 +253,14 @@ def test_a_folder_that_is_no_dataset_is_never_replaced(poems: Path, out: Path) -
     assert (out / "thesis.txt").read_text() == "years of work"
 
 
+def test_the_folder_one_is_in_is_no_name_for_a_dataset(poems: Path, tmp_path: Path,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(DataError, match="no name for a dataset"):
+        run(poems, Path())
+
+
 def test_an_empty_folder_is_a_place_for_a_dataset(poems: Path, out: Path) -> None:
     out.mkdir()
     run(poems, out)

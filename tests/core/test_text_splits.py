@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas_core.config import Data
+from atlas_core.errors import DataError
 from atlas_core.text import shuffle, splits
 from atlas_core.text.splits import Part
 
@@ -68,6 +69,12 @@ def test_chunks_cover_a_part_and_overlap_as_told(length: int, tokens: int, data:
     assert {i for c in chunks for i in range(c.start, c.stop)} == set(range(10, 10 + length))
     assert all(c.stop - c.start <= tokens and c.document == 7 for c in chunks)
     assert all(after.start == before.stop - overlap for before, after in pairwise(chunks))
+
+
+@pytest.mark.parametrize("lengths", [[3, 3, 3], [1, 3, 3]])
+def test_texts_too_short_to_keep_two_parts_aside_are_refused(lengths: list[int]) -> None:
+    with pytest.raises(DataError, match="too short"):
+        list(splits.tail_parts(np.array(lengths), Data(val_fraction=0.05, test_fraction=0.05)))
 
 
 def test_a_part_that_is_left_whole_is_one_chunk() -> None:

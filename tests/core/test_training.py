@@ -255,6 +255,17 @@ def test_resume_in_smaller_batches_of_as_many_tokens_is_allowed(dataset: Path, t
     assert first[:4] == whole[:4] and len(first + rest) == len(whole)
 
 
+@pytest.mark.parametrize(("change", "forgotten"), [({"model__dropout": 0.3}, True), ({}, False)])
+def test_a_run_that_goes_on_otherwise_is_not_judged_by_its_losses_before(
+    dataset: Path, tmp_path: Path, change: dict[str, float], forgotten: bool
+) -> None:
+    """More dropout raises the loss, as it should: that is no trouble to go back from."""
+    train(dataset, tmp_path / "run", tiny.config())
+    session = Trainer(trainer.settle(tiny.config(**change), Dataset.open(dataset)), Dataset.open(dataset),
+                      tmp_path / "run", Control(), resume=runs.newest(tmp_path / "run").path)
+    assert (session.progress.recent_losses == []) == forgotten
+
+
 def test_resume_heeds_a_new_weight_decay(dataset: Path, tmp_path: Path) -> None:
     train(dataset, tmp_path / "run", tiny.config(training__max_steps=4))
     train(dataset, tmp_path / "run", tiny.config(training__weight_decay=0.5, training__beta2=0.9),
@@ -481,14 +492,16 @@ def test_a_text_stopped_before_it_began_is_answered_and_the_others_are_drawn(dat
     assert answers[1][0] == "my lord" and answers[1][1] != "stopped"
 
 
-def test_memory_that_runs_out_is_told_in_a_sentence_with_a_remedy(dataset: Path, tmp_path: Path) -> None:
+def test_memory_that_runs_out_is_told_in_a_sentence_with_a_remedy(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def exhausted(*_: object, **__: object) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     with pytest.raises(DeviceError) as caught:
         for event in jobs.train(tiny.config(), dataset, tmp_path / "run", Control()):
             if isinstance(event, StepDone) and event.step == 1:
-                AtlasLM.loss = exhausted  # type: ignore[method-assign]
+                monkeypatch.setattr(AtlasLM, "loss", exhausted)
     assert "batch_size" in caught.value.remedy
 
 

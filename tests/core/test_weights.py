@@ -6,9 +6,10 @@ import copy
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from atlas_core import config
+from atlas_core.model import embedding
 from atlas_core.model.attention import attention
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.training.weights import Weights
@@ -92,3 +93,15 @@ def test_attention_in_blocks_is_attention(T: int) -> None:
     for one, other in zip(coarse, exact, strict=True):
         assert one.grad is not None and other.grad is not None
         assert (one.grad - other.grad).norm() < 0.015 * other.grad.norm()
+
+
+def test_where_each_row_would_be_rounded_the_gradient_of_an_embedding_is_summed_first(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a graphics card, whose kernel adds up in fp32; the processor's, which stands in for it, is coarser."""
+    monkeypatch.setattr(embedding, "_rounds_each_row", lambda _: True)
+    weight = nn.Parameter(torch.randn(8, 4).bfloat16())
+    weight.main_grad = torch.ones_like(weight)  # type: ignore[attr-defined]
+    tokens, d_y = torch.randint(0, 3, (2, 400)), torch.rand(2, 400, 4).bfloat16()
+    embedding.embed(tokens, weight).backward(d_y)
+    exact = torch.zeros(8, 4).index_add_(0, tokens.flatten(), d_y.flatten(0, 1).float()) + 1
+    assert torch.allclose(weight.main_grad.float(), exact, rtol=0.03)  # type: ignore[attr-defined]
