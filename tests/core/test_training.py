@@ -942,9 +942,10 @@ def test_evaluation_counts_every_token_once_and_leaves_the_model_training(datase
     assert model.training and torch.equal(torch.get_rng_state(), before)
     model.eval()
     with torch.no_grad():
-        per_window = [float(model.loss(torch.from_numpy(x), torch.from_numpy(y))) for x, y in windows.sequential(10**6)]
-    assert result.val_loss == pytest.approx(sum(per_window) / len(per_window), rel=1e-5)
-    assert result.tokens == 16 * len(per_window)
+        losses = [(float(model.loss(torch.from_numpy(x), torch.from_numpy(y))), y.size)
+                  for x, y in windows.sequential(10**6)]
+    assert result.tokens == sum(tokens for _, tokens in losses) == len(data.tokens("val")) - 1
+    assert result.val_loss == pytest.approx(sum(loss * n for loss, n in losses) / result.tokens, rel=1e-5)
     bits = result.val_loss / math.log(2) / data.bytes_per_token("val")
     assert result.val_bits_per_byte == pytest.approx(bits)
 
