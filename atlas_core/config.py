@@ -142,8 +142,7 @@ class Training:
     decay_fraction: float = setting(0.2, "wsd: share of the steps after the warm-up in which the rate falls.",
                                     low=0.01, high=1.0, advanced=True)
     optimizer_type: str = setting("adamw", "The optimizer; adamw8bit keeps its moments in 8 bits, muon moves the "
-                                  "blocks' matrices by Muon and the rest by AdamW, 4 times as fast where the output "
-                                  "layer has a matrix of its own.",
+                                  "blocks' matrices by Muon and the rest by AdamW.",
                                   choices=("adamw", "adamw8bit", "muon"), advanced=True)
     master_weights: bool = setting(True, "Keep the weights in fp32 beside the bf16 copies that are computed with. "
                                    "Without, they are bf16 alone, rounded at random after each step.", advanced=True)

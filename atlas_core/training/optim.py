@@ -15,7 +15,6 @@ from atlas_core.config import Training
 from atlas_core.training.lowmem import LeanAdamW
 from atlas_core.training.muon import Muon
 
-BESIDE_MUON = 4.0  # what Muon leaves to AdamW learns so many times as fast: see `optimizers` in docs/performance.md
 WRAPPED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")  # beside `step`, which needs no gradients
 
 
@@ -23,8 +22,7 @@ def build_optimizers(named: Mapping[str, nn.Parameter], t: Training) -> list[Opt
     """What moves the parameters, each one of them moved by one optimizer.
 
     AdamW (Loshchilov and Hutter 2019); with "muon" the blocks' matrices go to Muon (Jordan et al. 2024) instead,
-    whose steps are scaled to the size of AdamW's (Liu et al. 2025), so that one learning rate serves both; where the
-    output layer has a matrix of its own, all that AdamW moves beside Muon learns `BESIDE_MUON` times as fast. Only
+    whose steps are scaled to the size of AdamW's (Liu et al. 2025), so that one learning rate serves both. Only
     matrices decay, for norms and biases have no size to shrink.
     """
     muons = {}
@@ -32,8 +30,6 @@ def build_optimizers(named: Mapping[str, nn.Parameter], t: Training) -> list[Opt
         muons = {name: p for name, p in named.items() if name.startswith("blocks.") and p.dim() == 2}
     optimizers: list[Optimizer] = [_adamw([p for name, p in named.items() if name not in muons], t)]
     if muons:
-        for group in optimizers[0].param_groups:
-            group["rate_factor"] = BESIDE_MUON if "head.weight" in named else 1.0
         optimizers.append(without_compiler(Muon)(
             list(muons.values()), lr=t.learning_rate, weight_decay=t.weight_decay, momentum=t.beta1,
             parts=[_parts(name, matrix) for name, matrix in muons.items()]))
@@ -80,7 +76,6 @@ def load_optimizers(optimizers: Sequence[Optimizer], states: Sequence[dict[str, 
 
 
 def set_learning_rate(optimizers: Sequence[Optimizer], rate: float) -> None:
-    """Let what is moved from now on move at `rate`, and groups with a `rate_factor` at as many times that."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = rate * group.get("rate_factor", 1.0)
+            group["lr"] = rate

@@ -46,7 +46,7 @@ from atlas_core.text.dataset import Dataset
 from atlas_core.training import checkpoint, muon, records, trainer
 from atlas_core.training.cooling import Rests
 from atlas_core.training.muon import Muon
-from atlas_core.training.optim import BESIDE_MUON, build_optimizers, load_optimizers, set_learning_rate
+from atlas_core.training.optim import build_optimizers, load_optimizers
 from atlas_core.training.trainer import Trainer
 from atlas_core.training.weights import Weights
 from tests import tiny
@@ -760,22 +760,6 @@ def test_muon_moves_the_matrices_of_the_blocks_and_nothing_else() -> None:
     assert moved == {id(p) for name, p in named.items() if "blocks." in name and p.dim() == 2}
     others = {id(p) for group in adamw.param_groups for p in group["params"]}
     assert moved | others == {id(p) for p in named.values()} and not moved & others
-
-
-@pytest.mark.parametrize(("optimizer", "tied", "factor"), [
-    ("adamw", False, 1.0), ("muon", True, 1.0), ("muon", False, BESIDE_MUON)])
-def test_what_muon_leaves_to_adamw_learns_faster_also_after_going_on(optimizer: str, tied: bool, factor: float) -> None:
-    named = dict(AtlasLM(tiny.config(model__tie_weights=tied).model).named_parameters())
-    wished = Training(optimizer_type=optimizer, learning_rate=1e-2)
-    first, again = build_optimizers(named, wished), build_optimizers(named, wished)
-    for state in (saved := [optimizer.state_dict() for optimizer in first]):
-        for group in state["param_groups"]:
-            group.pop("rate_factor", None)  # as it was saved before there was one
-    load_optimizers(again, saved)
-    for optimizers in (first, again):
-        set_learning_rate(optimizers, 1e-3)
-        assert [group["lr"] for group in optimizers[0].param_groups] == [factor * 1e-3] * 2
-        assert all(group["lr"] == 1e-3 for optimizer in optimizers[1:] for group in optimizer.param_groups)
 
 
 @pytest.mark.parametrize("shape", [(24, 64), (64, 24), (32, 32)])
