@@ -19,6 +19,7 @@ COMPILER_BYTES = 80 * 2**20  # of torch's compiler, which checkpointing and bits
 EIGHT_BIT_BYTES = 60 * 2**20  # of bitsandbytes beside that: measured
 KERNEL_BYTES = {"fp32": 670_000, "bf16": 1_390_000}  # oneDNN's own of one product, at most: measured, one processor
 KERNEL_TOKEN_BYTES = {"fp32": 1060, "bf16": 680}     # and for each token, until then
+GELU_PIECE = 2**18  # numbers that `model/gelu.py` takes at once on a processor
 PIECE = 2**20  # numbers that `training/lowmem.py` widens at once
 
 
@@ -228,7 +229,14 @@ class _Step:
         matrix = self.H * self.M * {"fp32": 0, "bf16": 2 if self.masters else 0, "fp16": 6}[self.precision]
         dropped = self.H * self.work if self.mask else 0  # the gradient before it went through the mask
         token = self.stream + (3 if self.model.is_llama else 2) * inner + dropped
-        return self.tokens * token + matrix + self._kernel(self.H)
+        return self.tokens * token + max(matrix + self._kernel(self.H), self._pieces_of_gelu)
+
+    @property
+    def _pieces_of_gelu(self) -> int:
+        """What a piece of the non-linearity takes in fp32 on the processor; see `model/gelu.py`."""
+        if self.device != "cpu" or self.model.is_llama or self.model.activation != "gelu":
+            return 0
+        return (3 if self.precision == "fp32" else 5) * 4 * min(GELU_PIECE, self.tokens * self.M)
 
     def _kernel(self, width: int) -> int:
         """What the processor's product takes for itself on each thread: less for few tokens or a narrow result."""

@@ -21,7 +21,8 @@ from atlas_core.config import Config, Model
 from atlas_core.errors import ExportError
 from atlas_core.events import Progress
 from atlas_core.export import vocabulary
-from atlas_core.model.gpt import NORM_EPSILON, ROPE_BASE, AtlasLM
+from atlas_core.model.gpt import NORM_EPSILON, AtlasLM
+from atlas_core.model.heads import ROPE_BASE
 from atlas_core.text.tokenizer import AtlasTokenizer
 
 TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")

@@ -23,7 +23,8 @@ from atlas_core.export import vocabulary
 from atlas_core.export.gguf import encode, plan
 from atlas_core.export.llama import TIMEOUT_SECONDS, LlamaUnavailable, greedy_steps
 from atlas_core.format import count
-from atlas_core.model.gpt import NORM_EPSILON, ROPE_BASE, AtlasLM
+from atlas_core.model.gpt import NORM_EPSILON, AtlasLM
+from atlas_core.model.heads import ROPE_BASE
 from atlas_core.text.tokenizer import AtlasTokenizer
 
 LLAMA_TOKENS = 32  # length of the text that llama.cpp continues

@@ -1,4 +1,4 @@
-"""The network, small to large: norm, rotation, attention, MLP, block, model. Nothing here knows of training or of text.
+"""The network, small to large: norm, attention, MLP, block, model. Nothing here knows of training or of text.
 
 A pre-norm decoder of one of two families: `gpt2` (LayerNorm, learned positions, biases; Radford et al. 2019) and
 `llama` (RMSNorm, rotary positions, SwiGLU, no biases; Touvron et al. 2023). It computes exactly what llama.cpp's
@@ -18,11 +18,11 @@ from atlas_core import config, memory
 from atlas_core.model.attention import attention
 from atlas_core.model.cache import Cache
 from atlas_core.model.embedding import embed
+from atlas_core.model.heads import rotations, split_heads
 from atlas_core.model.lean import RMSNorm, linear_of_activation, linear_of_swiglu, linears_of_norm
 from atlas_core.model.loss import Buffers, linear_cross_entropy
 
 NORM_EPSILON = 1e-5
-ROPE_BASE = 10000.0
 INIT_STD = 0.02
 EMBEDDING_STD = 0.2  # of one that only reads: MICRO learned faster so (docs/performance.md)
 
@@ -30,27 +30,6 @@ EMBEDDING_STD = 0.2  # of one that only reads: MICRO learned faster so (docs/per
 def norm(c: config.Model) -> nn.Module:
     """A layer that brings every token's vector to length sqrt(H); the families differ in whether it is centred."""
     return RMSNorm(c.hidden_size, eps=NORM_EPSILON) if c.is_llama else nn.LayerNorm(c.hidden_size, eps=NORM_EPSILON)
-
-
-def rotations(positions: Tensor, head_size: int) -> Tensor:
-    """How far each pair of a head's values turns at each position: (..., T) -> (..., 1, T, D / 2) complex.
-
-    Rotary positions (Su et al. 2021): pair i turns by position x base^(-2i / D), so that a product of query and
-    key depends on their distance alone.
-    """
-    pairs = torch.arange(0, head_size, 2, device=positions.device, dtype=torch.float32)
-    angles = positions[..., None, :, None] * ROPE_BASE ** (-pairs / head_size)
-    return torch.polar(torch.ones_like(angles), angles)
-
-
-def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn neighbouring values of `x` (B, heads, T, D), llama.cpp's pairing for `llama`; the type stays.
-
-    A pair is a complex number: one multiplication is 3 times as fast as sines and cosines on slices.
-    """
-    exact = x.to(torch.promote_types(x.dtype, torch.float32))  # there are no complex numbers of 16 bits
-    pairs = torch.view_as_complex(exact.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -71,11 +50,7 @@ class Attention(nn.Module):
                 cache: Cache | None) -> Tensor:
         B, T, H = x.shape
         (qkv,) = linears_of_norm(x, norm, self.qkv)
-        qkv = qkv.view(B, T, -1, self.head_size).transpose(1, 2)  # (B, heads + 2 kv_heads, T, D)
-        qk, v = qkv.split([self.heads + self.kv_heads, self.kv_heads], dim=1)
-        if rotation is not None:
-            qk = rotate(qk, rotation)
-        q, k = qk.split([self.heads, self.kv_heads], dim=1)
+        q, k, v = split_heads(qkv.view(B, T, -1, self.head_size), rotation, self.heads, self.kv_heads)
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)
         if self.kv_heads < self.heads:

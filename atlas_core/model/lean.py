@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from atlas_core.model.gelu import gelu, gelu_again
+
 
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps) * weight over the last dimension (Zhang and Sennrich 2019)."""
@@ -89,15 +91,14 @@ def linears_of_norm(x: Tensor, norm: nn.Module, *linears: nn.Linear) -> tuple[Te
 class Activation(NamedTuple):
     """A non-linearity."""
 
-    forward: Callable[[Tensor], Tensor]             # (x)
-    backward: Callable[[Tensor, Tensor], Tensor]    # (gradient of what came out, x) -> gradient of x
+    forward: Callable[[Tensor], Tensor]                        # (x)
+    again: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]   # (its gradient, used up, x) -> that of x, what came out
 
 
 ACTIVATIONS = {
-    "gelu": Activation(lambda x: F.gelu(x, approximate="tanh"),
-                       lambda d, x: torch.ops.aten.gelu_backward(d, x, approximate="tanh")),
-    "silu": Activation(F.silu, torch.ops.aten.silu_backward),
-    "relu": Activation(F.relu, lambda d, x: torch.ops.aten.threshold_backward(d, x, 0)),
+    "gelu": Activation(gelu, gelu_again),
+    "silu": Activation(F.silu, lambda d, x: (torch.ops.aten.silu_backward(d, x), F.silu(x))),
+    "relu": Activation(F.relu, lambda d, x: (torch.ops.aten.threshold_backward(d, x, 0), F.relu(x))),
 }
 
 
@@ -180,9 +181,8 @@ class _LinearOfActivation(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        activation = ACTIVATIONS[ctx.activation]
-        d_x = activation.backward(grads[0] @ weight, x)
-        d_weight = _weight_gradient(grads[0], activation.forward(x), ctx.sum)
+        d_x, bent = ACTIVATIONS[ctx.activation].again(grads[0] @ weight, x)
+        d_weight = _weight_gradient(grads[0], bent, ctx.sum)
         return d_x, d_weight, grads[0].flatten(0, -2).sum(0), None
 
 

@@ -26,7 +26,8 @@ from atlas_core.events import Progress
 from atlas_core.hardware import device as hardware
 from atlas_core.hardware.processor import processor_name
 from atlas_core.model.attention import WAYS as KERNELS
-from atlas_core.model.gpt import Block, rotations
+from atlas_core.model.gpt import Block
+from atlas_core.model.heads import rotations
 from atlas_core.reading import json_file
 from atlas_core.training.weights import WORKING_TYPES
 

@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from atlas_core import config, memory, presets
-from atlas_core.model.gpt import EMBEDDING_STD, INIT_STD, AtlasLM, rotate, rotations
+from atlas_core.model import heads
+from atlas_core.model.gpt import EMBEDDING_STD, INIT_STD, AtlasLM
+from atlas_core.model.heads import rotate, rotations, split_heads
 from atlas_core.model.lean import ACTIVATIONS
 from atlas_core.model.loss import linear_cross_entropy
 from tests.core.tiny_model import SHAPES, lively_model, random_tokens
@@ -184,7 +186,7 @@ def test_logits_are_those_of_the_formulas_in_double_precision(shape: dict[str, A
 
 
 def test_activations_are_what_they_are_called() -> None:
-    x = torch.linspace(-4, 4, 33)
+    x = torch.linspace(-4, 4, 33)[None]
     assert torch.equal(ACTIVATIONS["relu"].forward(x), x.clamp(min=0))
     torch.testing.assert_close(ACTIVATIONS["silu"].forward(x), x / (1 + torch.exp(-x)))
     tanh_form = 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
@@ -197,6 +199,21 @@ def test_rotated_products_depend_on_distance_alone() -> None:
                  for a, b in ((9, 4), (505, 500)))
     assert near == pytest.approx(far, abs=1e-4)
     assert near != pytest.approx(float((q * k).sum()), abs=1e-2)
+
+
+@pytest.mark.parametrize("turned", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kv_heads", [1, 4])
+def test_heads_are_split_as_pytorch_would(turned: bool, dtype: torch.dtype, kv_heads: int) -> None:
+    chance = torch.Generator().manual_seed(1)
+    joint = torch.randn(2, 5, 4 + 2 * kv_heads, 8, generator=chance).to(dtype).requires_grad_()
+    rotation = rotations(torch.arange(5), 8) if turned else None
+    lean, plain = (split(joint, rotation, 4, kv_heads) for split in (split_heads, heads._split))
+    gradients = [torch.randn(5, 2, part.shape[1], 8, generator=chance).to(dtype).transpose(0, 2).transpose(0, 1)
+                 for part in plain]
+    assert all(map(torch.equal, lean, plain))
+    found, expected = (torch.autograd.grad(parts, joint, gradients)[0] for parts in (lean, plain))
+    torch.testing.assert_close(found, expected)
 
 
 def test_rotation_keeps_the_type_and_rounds_once() -> None:

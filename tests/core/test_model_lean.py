@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from atlas_core.model import gelu
 from atlas_core.model.lean import ACTIVATIONS, RMSNorm, linear_of_activation, linear_of_swiglu, linears_of_norm
 
 EPSILON = 1e-5
@@ -135,3 +136,16 @@ def test_under_autocast_products_are_of_its_type_and_gradients_of_the_weights(
                            strict=True):
         assert got.dtype == torch.float32
         assert (got - wanted).norm() < 2e-2 * wanted.norm()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2**-7)])
+def test_gelu_by_a_sigmoid_is_torchs(dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In several pieces, the last of them a shorter one; 16-bit numbers are rounded once, as torch rounds them."""
+    monkeypatch.setattr(gelu, "GELU_PIECE", 300)
+    x = torch.cat([numbers(10, 100).detach() * 4, torch.linspace(-30, 30, 100)[None]]).to(dtype).view(1, 11, 100)
+    d_y = numbers(1, 11, 100, dtype=dtype, seed=2).detach()
+    d_x, again = gelu.gelu_again(d_y.clone(), x)
+    for found, expected in ((gelu.gelu(x), PLAIN["gelu"](x)), (again, PLAIN["gelu"](x)),
+                            (d_x, torch.ops.aten.gelu_backward(d_y, x, approximate="tanh"))):
+        assert found.dtype == dtype
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=tolerance)

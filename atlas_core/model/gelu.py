@@ -1,0 +1,63 @@
+"""GELU in its tanh form (Hendrycks and Gimpel 2016), on processors by a sigmoid: torch's tanh costs 3.5 times as much.
+
+0.5 x (1 + tanh(u / 2)) is x sigmoid(u), with u = 2 sqrt(2 / pi) (x + 0.044715 x^3). What torch computes in one pass
+takes several here, so they go over pieces that stay in the processor's cache, 16-bit numbers as fp32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from atlas_core.memory import GELU_PIECE
+
+CUBIC = 0.044715
+SLOPE = 2 * math.sqrt(2 / math.pi)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """gelu(x) for each number of `x` (..., M)."""
+    if not _quicker_here(x):
+        return F.gelu(x, approximate="tanh")
+    y = torch.empty_like(x)
+    for part, out in zip(_pieces(x), _pieces(y), strict=True):
+        wide = _widened(part)
+        torch.mul(_sigmoid(wide, wide.square()), wide, out=out)
+    return y
+
+
+def gelu_again(d_y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient of `x` (..., M) from that of gelu(x), and gelu(x) once more; `d_y` is used up."""
+    if not _quicker_here(x):
+        return torch.ops.aten.gelu_backward(d_y, x, approximate="tanh"), F.gelu(x, approximate="tanh")
+    y = torch.empty_like(x)
+    for part, out, gradient in zip(_pieces(x), _pieces(y), _pieces(d_y), strict=True):
+        wide = _widened(part)
+        slope = wide.square()
+        gate = _sigmoid(wide, slope)
+        bent = gate * wide
+        out.copy_(bent)
+        slope.mul_(3 * SLOPE * CUBIC).add_(SLOPE)                    # of u
+        slope.mul_(bent).addcmul_(slope, gate, value=-1).add_(gate)  # gate + x gate (1 - gate) u'
+        gradient.copy_(slope.mul_(gradient))
+    return d_y, y
+
+
+def _sigmoid(x: Tensor, square: Tensor) -> Tensor:
+    return torch.addcmul(x, x, square, value=CUBIC).mul_(SLOPE).sigmoid_()
+
+
+def _quicker_here(x: Tensor) -> bool:
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _widened(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _pieces(x: Tensor) -> Iterator[Tensor]:
+    yield from x.view(-1, x.shape[-1]).split(max(1, GELU_PIECE // x.shape[-1]))
