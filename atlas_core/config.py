@@ -144,6 +144,8 @@ class Training:
     optimizer_type: str = setting("adamw", "The optimizer; adamw8bit keeps its moments in 8 bits, muon moves the "
                                   "blocks' matrices by Muon and the rest by AdamW.",
                                   choices=("adamw", "adamw8bit", "muon"), advanced=True)
+    muon_interval: int = setting(1, "Muon moves each matrix every so many steps, and as much farther: less work, which "
+                                 "tells where a step has few tokens.", unit="steps", low=1, high=100, advanced=True)
     master_weights: bool = setting(True, "Keep the weights in fp32 beside the bf16 copies that are computed with. "
                                    "Without, they are bf16 alone, rounded at random after each step.", advanced=True)
     weight_decay: float = setting(0.01, "Pull of the matrices towards zero; norms and biases are spared.",

@@ -24,7 +24,7 @@ from atlas_core.reading import json_file
 FILE_NAME = "speeds.json"
 # Beside the model itself, what the time of a step depends on. The other settings change what is learned.
 MATTERS = ("batch_size", "gradient_accumulation_steps", "gradient_checkpointing", "precision", "optimizer_type",
-           "master_weights")
+           "muon_interval", "master_weights")
 
 
 @dataclass(frozen=True)

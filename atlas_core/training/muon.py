@@ -25,31 +25,41 @@ class Muon(Optimizer):
     """Moves nearly as `torch.optim.Muon` does with steps as long as AdamW's, by other polynomials.
 
     parts: for each matrix, of how many rows those are that it is joined from; each is turned for itself. Without it
-    each matrix is one.
+    each matrix is one. interval: each matrix waits so many steps, which its momentum gathers, and then moves as far as
+    in all of them; they take turns, so that every step costs the same.
     """
 
     def __init__(self, matrices: Sequence[nn.Parameter], *, lr: float, weight_decay: float, momentum: float = 0.95,
-                 parts: Sequence[Sequence[int]] | None = None) -> None:
+                 parts: Sequence[Sequence[int]] | None = None, interval: int = 1) -> None:
         parts = parts or [(len(matrix),) for matrix in matrices]
         super().__init__([{"params": matrices, "parts": parts}],
-                         {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+                         {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "interval": interval})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Move every matrix that has a gradient. Raises `ValueError` for a `closure`, which nobody here gives."""
+        """Move every matrix that has a gradient and whose turn it is.
+
+        Raises `ValueError` for a `closure`, which nobody here gives.
+        """
         if closure is not None:
             raise ValueError("a closure is not called here")
         for group in self.param_groups:
-            for parameter, rows in zip(group["params"], group["parts"], strict=True):
+            for turn, (parameter, rows) in enumerate(zip(group["params"], group["parts"], strict=True)):
                 if parameter.grad is not None:
-                    self._move(parameter, parameter.grad, rows, group)
+                    self._move(parameter, parameter.grad, rows, group, turn)
 
-    def _move(self, parameter: Tensor, gradient: Tensor, rows: Sequence[int], group: dict[str, Any]) -> None:
-        state, rate = self.state[parameter], group["lr"]
+    def _move(self, parameter: Tensor, gradient: Tensor, rows: Sequence[int], group: dict[str, Any], turn: int) -> None:
+        state = self.state[parameter]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(gradient)
         momentum = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
+        steps = state.get("waited", turn % group["interval"]) + 1
+        if steps < group["interval"]:
+            state["waited"] = steps
+            return
+        state["waited"] = 0
         ahead = gradient.lerp(momentum, group["momentum"])  # Nesterov's
+        rate = group["lr"] * steps
         parameter.mul_(1 - rate * group["weight_decay"])
         for part, direction in zip(parameter.split(rows), ahead.split(rows), strict=True):
             part.add_(orthogonal_(direction), alpha=-rate * 0.2 * math.sqrt(max(part.shape)))

@@ -32,7 +32,7 @@ def build_optimizers(named: Mapping[str, nn.Parameter], t: Training) -> list[Opt
     if muons:
         optimizers.append(without_compiler(Muon)(
             list(muons.values()), lr=t.learning_rate, weight_decay=t.weight_decay, momentum=t.beta1,
-            parts=[_parts(name, matrix) for name, matrix in muons.items()]))
+            parts=[_parts(name, matrix) for name, matrix in muons.items()], interval=t.muon_interval))
     return optimizers
 
 

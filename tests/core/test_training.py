@@ -900,8 +900,30 @@ def test_muon_remembers_the_gradient_as_long_as_is_set() -> None:
     assert [group["momentum"] for group in muon.param_groups] == [0.8]
 
 
-def test_muon_learns_and_resumes_exactly(dataset: Path, tmp_path: Path) -> None:
-    config = tiny.config(training__optimizer_type="muon", training__max_steps=30)
+def test_muon_gathers_over_its_interval_and_moves_as_far() -> None:
+    """Gradients that stay alike lead a matrix as far in two steps of one as in one of two."""
+    started, gradient = torch.randn(8, 6), torch.randn(8, 6)
+    matrices = {interval: [nn.Parameter(started.clone()) for _ in range(3)] for interval in (1, 2)}
+    optimizers = {interval: Muon(each, lr=0.01, weight_decay=0.2, momentum=0.5, interval=interval)
+                  for interval, each in matrices.items()}
+    moved = []
+    for _ in range(4):
+        before = [matrix.detach().clone() for matrix in matrices[2]]
+        for interval, each in matrices.items():
+            for matrix in each:
+                matrix.grad = gradient.clone()
+            optimizers[interval].step()
+        moved.append([not torch.equal(matrix, was) for matrix, was in zip(matrices[2], before, strict=True)])
+    assert moved == [[False, True, False], [True, False, True]] * 2  # by turns
+    far, near = matrices[1][0].detach(), matrices[2][0].detach()
+    assert (far - near).norm() < 0.01 * (far - started).norm()
+    buffers = [optimizers[interval].state[matrices[interval][0]]["momentum_buffer"] for interval in (1, 2)]
+    assert torch.equal(*buffers)
+
+
+@pytest.mark.parametrize("interval", [1, 3])
+def test_muon_learns_and_resumes_exactly(dataset: Path, tmp_path: Path, interval: int) -> None:
+    config = tiny.config(training__optimizer_type="muon", training__max_steps=30, training__muon_interval=interval)
     whole = losses(train(dataset, tmp_path / "whole", config))
     assert whole[-1] < whole[0] - 0.5
     control, events = Control(), []
