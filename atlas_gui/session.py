@@ -246,11 +246,19 @@ class Session(QObject):
             self.sources_looked_at.emit(list(looked.entries))
 
     def _on_look_failed(self, error: str, remedy: str, details: str) -> None:
+        known = self.shown.path if self._train_after_preparing and self.shown is not None else None
         self._prepare_when_looked = self._train_after_preparing = False
-        if self.state == PREPARING:
+        if known is not None:
+            self.noticed.emit(f"{error} What was prepared of the text is learned.", "warning")
+            self._train_fresh(known)
+            return
+        waited_for = self.state == PREPARING
+        if waited_for:
             self._set_state(IDLE)
         self.sources_looked_at.emit([])
         self.failed.emit(error, remedy, details)
+        if waited_for:
+            self.became_quiet.emit()
 
     def _on_look_ended(self) -> None:
         if self._look_again:
@@ -319,14 +327,17 @@ class Session(QObject):
     # ---- training ------------------------------------------------------------------------------
 
     def train(self) -> None:
-        """Start a fresh run with the chosen text and settings, preparing the text first if need be."""
+        """Start a fresh run with the chosen text and settings, preparing the text first if need be.
+
+        Texts are looked at anew even if they are prepared, for they may have been edited since.
+        """
         if self.state != IDLE:
             return
-        if self.dataset is None:
+        if self._chosen_dataset is not None:
+            self._train_fresh(self._chosen_dataset)
+        elif self.sources:
             self._train_after_preparing = True
             self.prepare()
-        else:
-            self._train_fresh(self.dataset)
 
     def resume_run(self, folder: Path, *, rate_factor: float = 1.0,
                    changes: Mapping[str, object] | None = None) -> None:

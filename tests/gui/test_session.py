@@ -325,6 +325,47 @@ def test_a_text_that_was_edited_becomes_a_dataset_of_its_own(qtbot: QtBot, sessi
     assert read_meta(found[0].path) == found[0].meta, "a run may go on with it"
 
 
+def test_training_learns_the_text_as_it_is_now(qtbot: QtBot, session: Session, tmp_path: Path) -> None:
+    text = tmp_path / "letter.txt"
+    text.write_text("Dear all, how are you?\n" * 300, encoding="utf-8")
+    session.set_sources([text])
+    with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
+        session.prepare()
+    first = session.dataset
+    assert first is not None
+    text.write_text("Dear none of you, I am well.\n" * 300, encoding="utf-8")
+    train_to_the_end(qtbot, session)
+    assert session.run is not None and session.run.dataset == session.dataset != first
+
+
+def test_a_prepared_text_that_is_gone_can_still_be_learned(qtbot: QtBot, session: Session, tmp_path: Path) -> None:
+    text = tmp_path / "letter.txt"
+    text.write_text("Dear all, how are you?\n" * 300, encoding="utf-8")
+    session.set_sources([text])
+    with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
+        session.prepare()
+    first = session.dataset
+    assert first is not None
+    qtbot.waitUntil(lambda: session.shown is not None, timeout=JOB_MS)
+    text.unlink()
+    told: list[str] = []
+    session.noticed.connect(lambda sentence, _: told.append(sentence))
+    train_to_the_end(qtbot, session)
+    assert session.run is not None and session.run.state == "done" and session.run.dataset == first
+    assert any("What was prepared of the text is learned." in sentence for sentence in told)
+
+
+def test_a_text_that_is_gone_before_it_was_prepared_is_told(qtbot: QtBot, session: Session, tmp_path: Path) -> None:
+    text = tmp_path / "letter.txt"
+    text.write_text("Dear all, how are you?\n" * 300, encoding="utf-8")
+    session.set_sources([text])
+    qtbot.waitUntil(lambda: session.looked is not None, timeout=JOB_MS)
+    text.unlink()
+    with qtbot.waitSignals([session.failed, session.became_quiet], timeout=JOB_MS):
+        session.train()
+    assert session.state == IDLE and session.run is None
+
+
 def test_another_pause_while_a_text_is_drawn_is_not_forgotten(qtbot: QtBot, session: Session) -> None:
     session.set_config(session.config.replace({"training.max_steps": 100_000, "sampling.max_new_tokens": 200}))
     session.train()
