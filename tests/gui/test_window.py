@@ -185,8 +185,8 @@ def test_from_a_dropped_archive_to_an_exported_model(window: MainWindow, zipped_
     assert "tales" in window.run_bar.sentence and "tokens" in window.run_bar.sentence
 
     click(qtbot, window, "trainButton")
-    assert session.state == STARTING
     assert window.tabs.currentWidget() is window.train_tab
+    qtbot.waitUntil(lambda: session.training, timeout=JOB_MS)  # once the text was looked at anew
     qtbot.waitUntil(lambda: len(session.history.steps) >= 3, timeout=JOB_MS)
 
     click(qtbot, window, "pauseButton")
