@@ -36,7 +36,7 @@ from atlas_core.format import SPACE
 from atlas_core.hardware import speeds
 from atlas_gui import run_time, sentences, theme
 from atlas_gui.main_window import MainWindow
-from atlas_gui.session import IDLE, PAUSED, STARTING, TRAINING
+from atlas_gui.session import IDLE, PAUSED, TRAINING
 from atlas_gui.settings import Settings
 from atlas_gui.widgets.eliding_label import ElidingLabel, plain_tip
 from atlas_gui.widgets.run_bar import RunBarState
