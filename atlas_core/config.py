@@ -146,6 +146,8 @@ class Training:
                                   choices=("adamw", "adamw8bit", "muon"), advanced=True)
     muon_interval: int = setting(1, "Muon moves each matrix every so many steps, and as much farther: less work, which "
                                  "tells where a step has few tokens.", unit="steps", low=1, high=100, advanced=True)
+    head_start_steps: int = setting(0, "Beside Muon, AdamW begins at four times the learning rate and comes down to it "
+                                    "in so many steps; 0 turns it off.", unit="steps", low=0, high=10**9, advanced=True)
     master_weights: bool = setting(True, "Keep the weights in fp32 beside the bf16 copies that are computed with. "
                                    "Without, they are bf16 alone, rounded at random after each step.", advanced=True)
     weight_decay: float = setting(0.01, "Pull of the matrices towards zero; norms and biases are spared.",

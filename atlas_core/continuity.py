@@ -26,7 +26,8 @@ IDENTITY = (
 FUTURE = (
     "model.dropout", "model.attention_dropout", "training.max_steps", "training.learning_rate",
     "training.min_lr_ratio", "training.warmup_steps", "training.scheduler_type", "training.decay_fraction",
-    "training.weight_decay", "training.muon_interval", "training.beta1", "training.beta2", "training.max_grad_norm",
+    "training.weight_decay", "training.muon_interval", "training.head_start_steps", "training.beta1", "training.beta2",
+    "training.max_grad_norm",
     "training.early_stopping_patience", "training.early_stopping_min_gain", "training.spike_patience",
     "training.max_rollbacks", "evaluation.eval_batches",
 )

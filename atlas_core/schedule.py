@@ -6,6 +6,8 @@ import math
 
 from atlas_core.config import Training
 
+HEAD_START = 4.0  # what embeddings and output layers bear for some hundred steps (docs/performance.md)
+
 
 def learning_rate(step: int, t: Training) -> float:
     """The rate of step `step` (from 0): a linear rise, then the scheduler's fall to `min_lr_ratio` of the peak.
@@ -25,3 +27,9 @@ def learning_rate(step: int, t: Training) -> float:
     else:
         left = 1 - done
     return t.learning_rate * (t.min_lr_ratio + (1 - t.min_lr_ratio) * left)
+
+
+def head_start(step: int, t: Training) -> float:
+    """How many times that rate AdamW has beside Muon at step `step` (from 0): a straight fall to once."""
+    left = max(0.0, 1 - step / t.head_start_steps) if t.head_start_steps else 0.0
+    return 1 + (HEAD_START - 1) * left

@@ -75,7 +75,10 @@ def load_optimizers(optimizers: Sequence[Optimizer], states: Sequence[dict[str, 
             group.update(options)
 
 
-def set_learning_rate(optimizers: Sequence[Optimizer], rate: float) -> None:
+def set_learning_rate(optimizers: Sequence[Optimizer], rate: float, *, beside_muon: float = 1.0) -> None:
+    """Of all of them; where Muon is among them, the others have `beside_muon` times the rate."""
+    has_muon = any(isinstance(optimizer, Muon) for optimizer in optimizers)
     for optimizer in optimizers:
+        own = rate * beside_muon if has_muon and not isinstance(optimizer, Muon) else rate
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = own

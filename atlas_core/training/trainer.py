@@ -44,7 +44,7 @@ from atlas_core.generation import generator
 from atlas_core.hardware import device as hardware
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.runs import CheckpointInfo
-from atlas_core.schedule import learning_rate
+from atlas_core.schedule import head_start, learning_rate
 from atlas_core.text.dataset import Dataset, Windows, check_context
 from atlas_core.training import checkpoint, healing, recovery
 from atlas_core.training.chance import seed_of_step
@@ -247,7 +247,7 @@ class Trainer:
         """Move the weights along the gradients, if they and the loss are numbers. The step began at `started`."""
         t, progress = self.config.training, self.progress
         rate = self._rate(progress.step)
-        set_learning_rate(self.optimizers, rate)
+        set_learning_rate(self.optimizers, rate, beside_muon=head_start(progress.step, t))
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         norm = self.weights.clip(t.max_grad_norm)

@@ -41,7 +41,7 @@ from atlas_core.events import (
     StepDone,
 )
 from atlas_core.model.gpt import AtlasLM
-from atlas_core.schedule import learning_rate
+from atlas_core.schedule import head_start, learning_rate
 from atlas_core.text.dataset import Dataset
 from atlas_core.training import checkpoint, muon, records, trainer
 from atlas_core.training.cooling import Rests
@@ -900,6 +900,19 @@ def test_muon_remembers_the_gradient_as_long_as_is_set() -> None:
     assert [group["momentum"] for group in muon.param_groups] == [0.8]
 
 
+def test_beside_muon_adamw_has_a_head_start_and_alone_it_has_none(dataset: Path) -> None:
+    t = Training(head_start_steps=20)
+    assert [head_start(step, t) for step in (0, 10, 20, 1000)] == [4.0, 2.5, 1.0, 1.0]
+    assert head_start(0, Training()) == 1.0
+    for optimizer, times in (("muon", (2.5, 1.0)), ("adamw", (1.0,))):
+        session = Trainer(tiny.config(training__optimizer_type=optimizer, training__head_start_steps=2),
+                          Dataset.open(dataset), Path("no-run"), Control())
+        session.step()
+        done = session.step()
+        rates = [{group["lr"] for group in each.param_groups} for each in session.optimizers]
+        assert rates == [{done.learning_rate * factor} for factor in times]
+
+
 def test_muon_gathers_over_its_interval_and_moves_as_far() -> None:
     """Gradients that stay alike lead a matrix as far in two steps of one as in one of two."""
     started, gradient = torch.randn(8, 6), torch.randn(8, 6)
@@ -923,7 +936,8 @@ def test_muon_gathers_over_its_interval_and_moves_as_far() -> None:
 
 @pytest.mark.parametrize("interval", [1, 3])
 def test_muon_learns_and_resumes_exactly(dataset: Path, tmp_path: Path, interval: int) -> None:
-    config = tiny.config(training__optimizer_type="muon", training__max_steps=30, training__muon_interval=interval)
+    config = tiny.config(training__optimizer_type="muon", training__max_steps=30, training__muon_interval=interval,
+                         training__head_start_steps=20)
     whole = losses(train(dataset, tmp_path / "whole", config))
     assert whole[-1] < whole[0] - 0.5
     control, events = Control(), []
