@@ -32,7 +32,7 @@ EVAL_STEPS = 50                                 # some seconds of training
 ADAMW: dict[str, Any] = {"training.learning_rate": 1.5e-3, "training.batch_size": 2, "training.warmup_steps": 225,
                          "model.tie_weights": True}
 NANO_ADAMW: dict[str, Any] = {"training.learning_rate": 2.5e-3, "training.warmup_steps": 160,  # likewise
-                              "model.tie_weights": True}
+                              "training.weight_decay": 0.01, "model.tie_weights": True}
 DEFAULTS, LONGER, RIVAL = "defaults", "defaults, for longer", "transformers, fp32"
 QUICK = {"seconds": 3.0, "target": 6.0, "stops_at_target": True}
 
