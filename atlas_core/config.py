@@ -145,7 +145,7 @@ class Training:
                                   "blocks' matrices by Muon and the rest by AdamW.",
                                   choices=("adamw", "adamw8bit", "muon"), advanced=True)
     muon_interval: int = setting(1, "Muon moves each matrix every so many steps, and as much farther: less work, which "
-                                 "tells where a step has few tokens.", unit="steps", low=1, high=100, advanced=True)
+                                 "tells where a step has few tokens.", unit="steps", low=1, high=10, advanced=True)
     head_start_steps: int = setting(0, "Beside Muon, AdamW begins at four times the learning rate and comes down to it "
                                     "in so many steps; 0 turns it off.", unit="steps", low=0, high=10**9, advanced=True)
     master_weights: bool = setting(True, "Keep the weights in fp32 beside the bf16 copies that are computed with. "

@@ -175,6 +175,7 @@ class MainWindow(QMainWindow):
         data.cancel_requested.connect(session.cancel_prepare)
         data.dataset_chosen.connect(session.choose_dataset)
         session.sources_looked_at.connect(data.set_entries)
+        session.prepare_began.connect(data.forget_notices)
         session.prepare_progressed.connect(data.set_progress)
         session.prepare_progressed.connect(self._on_prepare_progressed)
         session.dataset_changed.connect(self._on_dataset_changed)

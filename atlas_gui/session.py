@@ -73,6 +73,7 @@ class Session(QObject):
     sources_looked_at = Signal(list)  # of SourceEntry
     dataset_changed = Signal(object)  # Shown, or None while there is none for these texts and settings
     datasets_found = Signal(object)  # a list of (Meta, Path)
+    prepare_began = Signal()
     prepare_progressed = Signal(Progress)
     state_changed = Signal(str)
     run_opened = Signal(object)  # Opened: show this run from now on
@@ -150,6 +151,7 @@ class Session(QObject):
         for control in (self._train_control, self._prepare_control, self._text_control, self._export_control,
                         self._rate_control, self._watch_control, self._measure_control):
             control.stop()
+        self._prepare_when_looked = self._train_after_preparing = False  # a look that ends now leads to nothing
         self._crew.join()
 
     # ---- texts and datasets --------------------------------------------------------------------
@@ -203,8 +205,7 @@ class Session(QObject):
             return
         self._set_state(PREPARING)
         self._prepare_when_looked = True
-        if not self._crew.busy("look"):  # anew, for the texts may have been changed since
-            self._look()
+        self._look()  # anew, for the texts may have been changed since
 
     def _prepare_looked(self) -> None:
         folder = self._dataset_folder()
@@ -212,6 +213,7 @@ class Session(QObject):
         self._chosen_dataset = None
         self._prepare_control = control = Control()
         sources, config = self.sources, self.config
+        self.prepare_began.emit()
         self._crew.start("prepare", lambda: jobs.prepare(sources, folder, config, control),
                          on_event=self._on_prepare_event, on_failed=self._on_prepare_failed,
                          on_ended=self._on_prepare_ended)
@@ -246,9 +248,11 @@ class Session(QObject):
             self.sources_looked_at.emit(list(looked.entries))
 
     def _on_look_failed(self, error: str, remedy: str, details: str) -> None:
-        known = self.shown.path if self._train_after_preparing and self.shown is not None else None
+        if self._look_again:
+            return
+        known = self.dataset if self._train_after_preparing else None
         self._prepare_when_looked = self._train_after_preparing = False
-        if known is not None:
+        if known is not None and not all(source.exists() for source in self.sources):
             self.noticed.emit(f"{error} What was prepared of the text is learned.", "warning")
             self._train_fresh(known)
             return

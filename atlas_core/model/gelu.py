@@ -33,18 +33,24 @@ def gelu(x: Tensor) -> Tensor:
 def gelu_again(d_y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """The gradient of `x` (..., M) from that of gelu(x), and gelu(x) once more; `d_y` is used up."""
     if not _quicker_here(x):
-        return torch.ops.aten.gelu_backward(d_y, x, approximate="tanh"), F.gelu(x, approximate="tanh")
+        d_x = torch.ops.aten.gelu_backward.grad_input(d_y, x, approximate="tanh", grad_input=d_y)
+        return d_x, F.gelu(x, approximate="tanh")
     y = torch.empty_like(x)
-    for part, out, gradient in zip(_pieces(x), _pieces(y), _pieces(d_y), strict=True):
-        wide = _widened(part)
-        slope = wide.square()
-        gate = _sigmoid(wide, slope)
-        bent = gate * wide
-        out.copy_(bent)
-        slope.mul_(3 * SLOPE * CUBIC).add_(SLOPE)                    # of u
-        slope.mul_(bent).addcmul_(slope, gate, value=-1).add_(gate)  # gate + x gate (1 - gate) u'
-        gradient.copy_(slope.mul_(gradient))
+    for parts in zip(_pieces(x), _pieces(y), _pieces(d_y), strict=True):
+        _again_(*parts)
     return d_y, y
+
+
+def _again_(x: Tensor, y: Tensor, gradient: Tensor) -> None:
+    """Of one piece: gelu(x) goes to `y`, and `gradient` becomes that of `x`."""
+    wide = _widened(x)
+    slope = wide.square()
+    gate = _sigmoid(wide, slope)
+    bent = gate * wide
+    y.copy_(bent)
+    slope.mul_(3 * SLOPE * CUBIC).add_(SLOPE)                    # of u
+    slope.mul_(bent).addcmul_(slope, gate, value=-1).add_(gate)  # gate + x gate (1 - gate) u'
+    gradient.copy_(slope.mul_(gradient))
 
 
 def _sigmoid(x: Tensor, square: Tensor) -> Tensor:

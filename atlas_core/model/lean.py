@@ -95,10 +95,11 @@ class Activation(NamedTuple):
     again: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]   # (its gradient, used up, x) -> that of x, what came out
 
 
+aten = torch.ops.aten
 ACTIVATIONS = {
     "gelu": Activation(gelu, gelu_again),
-    "silu": Activation(F.silu, lambda d, x: (torch.ops.aten.silu_backward(d, x), F.silu(x))),
-    "relu": Activation(F.relu, lambda d, x: (torch.ops.aten.threshold_backward(d, x, 0), F.relu(x))),
+    "silu": Activation(F.silu, lambda d, x: (aten.silu_backward.grad_input(d, x, grad_input=d), F.silu(x))),
+    "relu": Activation(F.relu, lambda d, x: (aten.threshold_backward.grad_input(d, x, 0, grad_input=d), F.relu(x))),
 }
 
 

@@ -34,7 +34,7 @@ def digest_of(sources: Iterable[Path]) -> str:
 
 def name_of(sources: Sequence[Path]) -> str:
     """What people would call these texts."""
-    first = sources[0].stem if sources[0].is_file() else sources[0].name
+    first = sources[0].name if sources[0].is_dir() else sources[0].stem  # also of a file that is gone by now
     return first if len(sources) == 1 else f"{first}-and-{len(sources) - 1}-more"
 
 

@@ -25,8 +25,8 @@ class Muon(Optimizer):
     """Moves nearly as `torch.optim.Muon` does with steps as long as AdamW's, by other polynomials.
 
     parts: for each matrix, of how many rows those are that it is joined from; each is turned for itself. Without it
-    each matrix is one. interval: each matrix waits so many steps, which its momentum gathers, and then moves as far as
-    in all of them; they take turns, so that every step costs the same.
+    each matrix is one. interval: each matrix moves every so many steps, by the momentum of them all and as far as their
+    rates together; they take turns, so that the work is spread over the steps.
     """
 
     def __init__(self, matrices: Sequence[nn.Parameter], *, lr: float, weight_decay: float, momentum: float = 0.95,
@@ -53,13 +53,12 @@ class Muon(Optimizer):
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(gradient)
         momentum = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
-        steps = state.get("waited", turn % group["interval"]) + 1
-        if steps < group["interval"]:
-            state["waited"] = steps
+        state["steps"] = state.get("steps", 0) + 1
+        state["owed"] = rate = state.get("owed", 0.0) + group["lr"]
+        if (state["steps"] + turn) % group["interval"]:
             return
-        state["waited"] = 0
+        state["owed"] = 0.0
         ahead = gradient.lerp(momentum, group["momentum"])  # Nesterov's
-        rate = group["lr"] * steps
         parameter.mul_(1 - rate * group["weight_decay"])
         for part, direction in zip(parameter.split(rows), ahead.split(rows), strict=True):
             part.add_(orthogonal_(direction), alpha=-rate * 0.2 * math.sqrt(max(part.shape)))

@@ -73,12 +73,13 @@ class Trainer:
                  *, resume: Path | None = None, rate: Callable[[int], float] | None = None) -> None:
         """Build everything, or raise `AtlasError` before the first step.
 
-        `rate` gives the learning rate of each step (from 0) in place of the configuration's schedule.
+        `rate` gives the learning rate of each step (from 0) in place of the configuration's schedule and head start.
         """
         check_context(dataset, config.model.max_seq_len)
         self.config, self.dataset, self.run, self.control = config, dataset, run, control
         t, context = config.training, config.model.max_seq_len
         self.rate = rate or functools.partial(learning_rate, t=t)
+        self.head_start = functools.partial(head_start, t=t) if rate is None else lambda _: 1.0
         self.device = hardware.choose_device(config.hardware.device)
         self.precision = hardware.choose_precision(t.precision, self.device)
         self.threads = hardware.use_threads(config.hardware.threads)
@@ -247,7 +248,7 @@ class Trainer:
         """Move the weights along the gradients, if they and the loss are numbers. The step began at `started`."""
         t, progress = self.config.training, self.progress
         rate = self._rate(progress.step)
-        set_learning_rate(self.optimizers, rate, beside_muon=head_start(progress.step, t))
+        set_learning_rate(self.optimizers, rate, beside_muon=self.head_start(progress.step))
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         norm = self.weights.clip(t.max_grad_norm)

@@ -202,9 +202,7 @@ class DataTab(QWidget):
         """While preparing, offer only to cancel."""
         self._busy = busy
         if busy:
-            self._notices.clear()
-            self._show_notices()
-            self.set_progress(Progress(0, 0, "", "Starting"))
+            self.set_progress(Progress(0, 0, "", "Looking at the text"))
         else:
             self.summary_label.setText(self._summary)
         self.cancel_button.setText("Cancel")
@@ -246,8 +244,7 @@ class DataTab(QWidget):
 
     def clear_dataset(self) -> None:
         """No dataset is open: say what to do next. What was said of another one holds no longer."""
-        self._notices.clear()
-        self._show_notices()
+        self.forget_notices()
         self.dataset_view.clear()
         self.text_settings.show_counts({})
         self._show_invitation()
@@ -273,6 +270,11 @@ class DataTab(QWidget):
     def add_notice(self, sentence: str) -> None:
         """Show a sentence about the text until it is another one or prepared anew; the last few stay in sight."""
         self._notices.append(sentence)
+        self._show_notices()
+
+    def forget_notices(self) -> None:
+        """For the text is another one, or is prepared anew."""
+        self._notices.clear()
         self._show_notices()
 
     def _on_add_files(self) -> None:

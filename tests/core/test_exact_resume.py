@@ -63,6 +63,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "constant": {"training.scheduler_type": "constant"},
     "wsd": {"training.scheduler_type": "wsd", "training.decay_fraction": 0.5},
     "muon": {"training.optimizer_type": "muon"},
+    "muon by turns": {"training.optimizer_type": "muon", "training.muon_interval": 5, "training.head_start_steps": 30},
     "adamw in 8 bits": {"training.optimizer_type": "adamw8bit", "model.hidden_size": 64},  # smaller is kept in fp32
     "bf16": {"training.precision": "bf16"},
     "bf16 without masters": {"training.precision": "bf16", "training.master_weights": False},

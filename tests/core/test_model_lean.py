@@ -140,7 +140,7 @@ def test_under_autocast_products_are_of_its_type_and_gradients_of_the_weights(
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2**-7)])
 def test_gelu_by_a_sigmoid_is_torchs(dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In several pieces, the last of them a shorter one; 16-bit numbers are rounded once, as torch rounds them."""
+    """In several pieces, the last of them a shorter one; of 16 bits but the last may differ."""
     monkeypatch.setattr(gelu, "GELU_PIECE", 300)
     x = torch.cat([numbers(10, 100).detach() * 4, torch.linspace(-30, 30, 100)[None]]).to(dtype).view(1, 11, 100)
     d_y = numbers(1, 11, 100, dtype=dtype, seed=2).detach()

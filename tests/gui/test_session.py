@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -350,9 +351,36 @@ def test_a_prepared_text_that_is_gone_can_still_be_learned(qtbot: QtBot, session
     text.unlink()
     told: list[str] = []
     session.noticed.connect(lambda sentence, _: told.append(sentence))
-    train_to_the_end(qtbot, session)
-    assert session.run is not None and session.run.state == "done" and session.run.dataset == first
+    for _ in range(2):
+        train_to_the_end(qtbot, session)
+        assert session.run is not None and session.run.state == "done" and session.run.dataset == first
+        assert session.dataset == first and session.text_name == "letter"
     assert any("What was prepared of the text is learned." in sentence for sentence in told)
+
+
+def test_a_text_that_cannot_be_read_is_told_and_nothing_older_learned(
+        qtbot: QtBot, session: Session, tmp_path: Path) -> None:
+    """It may be half-written, so what was prepared may be of another text."""
+    archive = tmp_path / "letters.zip"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        zipped.writestr("letter.txt", "Dear all, how are you?\n" * 300)
+    session.set_sources([archive])
+    with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
+        session.prepare()
+    assert session.dataset is not None
+    archive.write_bytes(archive.read_bytes()[:50])
+    with qtbot.waitSignals([session.failed, session.became_quiet], timeout=JOB_MS):
+        session.train()
+    assert session.state == IDLE and session.run is None
+
+
+def test_closing_while_the_text_is_looked_at_starts_nothing(qtbot: QtBot, session: Session) -> None:
+    with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
+        session.prepare()
+    session.train()
+    session.close()
+    qtbot.wait(50)
+    assert session.state == PREPARING and session.run is None
 
 
 def test_a_text_that_is_gone_before_it_was_prepared_is_told(qtbot: QtBot, session: Session, tmp_path: Path) -> None:
