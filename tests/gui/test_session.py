@@ -326,27 +326,26 @@ def test_a_text_that_was_edited_becomes_a_dataset_of_its_own(qtbot: QtBot, sessi
     assert read_meta(found[0].path) == found[0].meta, "a run may go on with it"
 
 
-def test_training_learns_the_text_as_it_is_now(qtbot: QtBot, session: Session, tmp_path: Path) -> None:
-    text = tmp_path / "letter.txt"
+def prepared_letter(qtbot: QtBot, session: Session, folder: Path) -> tuple[Path, Path]:
+    """A text and the dataset that was made of it."""
+    text = folder / "letter.txt"
     text.write_text("Dear all, how are you?\n" * 300, encoding="utf-8")
     session.set_sources([text])
     with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
         session.prepare()
-    first = session.dataset
-    assert first is not None
+    assert session.dataset is not None
+    return text, session.dataset
+
+
+def test_training_learns_the_text_as_it_is_now(qtbot: QtBot, session: Session, tmp_path: Path) -> None:
+    text, first = prepared_letter(qtbot, session, tmp_path)
     text.write_text("Dear none of you, I am well.\n" * 300, encoding="utf-8")
     train_to_the_end(qtbot, session)
     assert session.run is not None and session.run.dataset == session.dataset != first
 
 
 def test_a_prepared_text_that_is_gone_can_still_be_learned(qtbot: QtBot, session: Session, tmp_path: Path) -> None:
-    text = tmp_path / "letter.txt"
-    text.write_text("Dear all, how are you?\n" * 300, encoding="utf-8")
-    session.set_sources([text])
-    with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
-        session.prepare()
-    first = session.dataset
-    assert first is not None
+    text, first = prepared_letter(qtbot, session, tmp_path)
     qtbot.waitUntil(lambda: session.shown is not None, timeout=JOB_MS)
     text.unlink()
     told: list[str] = []
