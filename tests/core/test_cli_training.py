@@ -283,11 +283,11 @@ def test_asking_names_what_was_changed(atlas: Atlas, interrupted_run: Path) -> N
     changes = ("training.weight_decay=0.3", "training.max_steps=12", "logging.log_interval=2")
     events = atlas.events("train", "--out", interrupted_run, "--resume", "ask",
                           *(word for change in changes for word in ("--set", change)), typed="y\n")
-    told = "Changed since the checkpoint: training.max_steps (9, now 12), training.weight_decay (0.01, now 0.3)."
+    told = "Changed since the checkpoint: training.max_steps (9, now 12), training.weight_decay (0.05, now 0.3)."
     question = atlas.err.partition("Resume it?")[0]
     assert told in question and "the learning rate was" in question and "log_interval" not in question
     notices = [event["message"] for event in events if event["event"] == "notice"]
-    assert any("training.weight_decay (0.01, now 0.3)" in notice for notice in notices)
+    assert any("training.weight_decay (0.05, now 0.3)" in notice for notice in notices)
 
 
 @pytest.mark.parametrize("argv", [("--resume", "never"), ("--resume", "ask")])

@@ -232,7 +232,9 @@ def test_notices_stay_until_the_next_preparation(tab):
     label = tab.findChild(QLabel, "dataNotices")
     tab.add_notice("2 skipped (empty): a, b")
     assert label.isVisible()
-    tab.set_busy(True)
+    tab.set_busy(True)  # the text is looked at
+    assert label.isVisible()
+    tab.forget_notices()
     assert not label.isVisible()
 
 
