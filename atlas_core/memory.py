@@ -19,6 +19,7 @@ COMPILER_BYTES = 80 * 2**20  # of torch's compiler, which checkpointing and bits
 EIGHT_BIT_BYTES = 60 * 2**20  # of bitsandbytes beside that: measured
 KERNEL_BYTES = {"fp32": 670_000, "bf16": 1_390_000}  # oneDNN's own of one product, at most: measured, one processor
 KERNEL_TOKEN_BYTES = {"fp32": 1060, "bf16": 680}     # and for each token, until then
+SUM_PIECE = 2**18  # numbers of a gradient that `model/summing.py` widens at once: cached, and work for all threads
 GELU_PIECE = 2**18  # numbers that `model/gelu.py` takes at once on a processor
 PIECE = 2**20  # numbers that `training/lowmem.py` widens at once
 
@@ -192,7 +193,8 @@ class _Step:
         """Queries, keys, values and the result; the kernel's logarithm of each sum, or the weights themselves."""
         T, heads = self.model.max_seq_len, self.model.num_heads
         if self.attends == "blocks":  # copies of all four; of a single window, views that hold on to what they show
-            ends = [min(start + query_block(T), T) for start in range(0, T, query_block(T))]
+            block = query_block(T, self.work)
+            ends = [min(start + block, T) for start in range(0, T, block)]
             pairs = sum((end - start) * end for start, end in zip([0, *ends], ends, strict=False))
             numbers = 4 * self.H
             if self.training.batch_size == 1 and self.kv == self.H:
@@ -216,7 +218,8 @@ class _Step:
     def _scratch_of_head(self) -> int:
         """The stream, its norm and their gradient, and a slice of that."""
         tokens = 2 * self.tokens + self._head_rows
-        return self.tokens * self.stream + tokens * self.H * self.work + self._kernel(self.V)
+        own = max(self._kernel(self.V), self._widened(self.V))
+        return self.tokens * self.stream + tokens * self.H * self.work + own
 
     @property
     def _scratch_of_mlp(self) -> int:
@@ -229,12 +232,18 @@ class _Step:
         matrix = self.H * self.M * {"fp32": 0, "bf16": 2 if self.masters else 0, "fp16": 6}[self.precision]
         dropped = self.H * self.work if self.mask else 0  # the gradient before it went through the mask
         token = self.stream + (3 if self.model.is_llama else 2) * inner + dropped
-        return self.tokens * token + max(matrix + self._kernel(self.H), self._pieces_of_gelu)
+        return self.tokens * token + max(matrix + max(self._kernel(self.H), self._widened(self.M)),
+                                          self._pieces_of_gelu)
+
+    def _widened(self, rows: int) -> int:
+        """What a piece of a matrix's gradient takes as it is added to a wider sum; see `model/summing.py`."""
+        wider = self.device == "cpu" and self.precision == "bf16" and self.masters
+        return 4 * min(SUM_PIECE, rows * self.H) if wider else 0
 
     @property
     def _pieces_of_gelu(self) -> int:
         """What a piece of the non-linearity takes in fp32 on the processor; see `model/gelu.py`."""
-        if self.device != "cpu" or self.model.is_llama or self.model.activation != "gelu":
+        if self.device != "cpu" or self.precision == "bf16" or self.model.is_llama or self.model.activation != "gelu":
             return 0
         return (3 if self.precision == "fp32" else 5) * 4 * min(GELU_PIECE, self.tokens * self.M)
 
@@ -249,7 +258,8 @@ class _Step:
     def _scratch_of_attention(self) -> int:
         """Gradients of the stream, of the result (twice), of queries, keys and values; of the weights as they come."""
         T, heads = self.model.max_seq_len, self.model.num_heads
-        weights = {"kernel": 0, "blocks": 2 * self.work * min(query_block(T), T), "matrices": 4 * T}[self.attends]
+        block = min(query_block(T, self.work), T)
+        weights = {"kernel": 0, "blocks": 2 * self.work * block, "matrices": 4 * T}[self.attends]
         return self.tokens * (self.stream + 5 * self.H * self.work + heads * weights)
 
     @property
@@ -266,9 +276,9 @@ class _Step:
         return max(unpacked, 0 if self.masters else 4 * self.largest)
 
 
-def query_block(context: int) -> int:
-    """How many queries attention in blocks takes at a time: what was the fastest."""
-    return 64 if context <= 256 else 128
+def query_block(context: int, width: int) -> int:
+    """How many queries attention in blocks takes at a time, with numbers `width` bytes wide: what was the fastest."""
+    return 64 if context <= 256 and width == 4 else 128
 
 
 def head_rows(tokens: int, vocab_size: int, width: int) -> int:

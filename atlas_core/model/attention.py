@@ -48,7 +48,7 @@ class _Blocked(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         _, T, D = q.shape
         q = q * (1 / math.sqrt(D))  # scaled here, where it is small
-        block = query_block(T)
+        block = query_block(T, q.itemsize)
         future = q.new_full((block, block), -math.inf).triu(1)
         y, kept = torch.empty_like(q), []
         for start in range(0, T, block):

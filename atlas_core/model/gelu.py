@@ -1,7 +1,9 @@
-"""GELU in its tanh form (Hendrycks and Gimpel 2016), on processors by a sigmoid: torch's tanh costs 3.5 times as much.
+"""GELU in its tanh form (Hendrycks and Gimpel 2016), on processors by quicker ways: torch's tanh costs most of it.
 
 0.5 x (1 + tanh(u / 2)) is x sigmoid(u), with u = 2 sqrt(2 / pi) (x + 0.044715 x^3). What torch computes in one pass
-takes several here, so they go over pieces that stay in the processor's cache, 16-bit numbers as fp32.
+takes several here, so they go over pieces that stay in the processor's cache. bf16 takes the form that this one
+approximates, x Phi(x): torch computes it in a quarter of the time, and the two are 0.0005 apart at most, where bf16
+itself rounds by up to 0.004.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ from torch import Tensor
 
 from atlas_core.memory import GELU_PIECE
 
+aten = torch.ops.aten
 CUBIC = 0.044715
 SLOPE = 2 * math.sqrt(2 / math.pi)
 
 
 def gelu(x: Tensor) -> Tensor:
     """gelu(x) for each number of `x` (..., M)."""
-    if not _quicker_here(x):
-        return F.gelu(x, approximate="tanh")
+    if not _by_sigmoid(x):
+        return F.gelu(x, approximate=_form(x))
     y = torch.empty_like(x)
     for part, out in zip(_pieces(x), _pieces(y), strict=True):
         wide = _widened(part)
@@ -32,9 +35,9 @@ def gelu(x: Tensor) -> Tensor:
 
 def gelu_again(d_y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """The gradient of `x` (..., M) from that of gelu(x), and gelu(x) once more; `d_y` is used up."""
-    if not _quicker_here(x):
-        d_x = torch.ops.aten.gelu_backward.grad_input(d_y, x, approximate="tanh", grad_input=d_y)
-        return d_x, F.gelu(x, approximate="tanh")
+    if not _by_sigmoid(x):
+        form = _form(x)
+        return aten.gelu_backward.grad_input(d_y, x, approximate=form, grad_input=d_y), F.gelu(x, approximate=form)
     y = torch.empty_like(x)
     for parts in zip(_pieces(x), _pieces(y), _pieces(d_y), strict=True):
         _again_(*parts)
@@ -57,8 +60,13 @@ def _sigmoid(x: Tensor, square: Tensor) -> Tensor:
     return torch.addcmul(x, x, square, value=CUBIC).mul_(SLOPE).sigmoid_()
 
 
-def _quicker_here(x: Tensor) -> bool:
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+def _by_sigmoid(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype != torch.bfloat16 and not torch.compiler.is_compiling()
+
+
+def _form(x: Tensor) -> str:
+    """As torch calls it: "none" is x Phi(x)."""
+    return "none" if x.device.type == "cpu" and x.dtype == torch.bfloat16 else "tanh"
 
 
 def _widened(x: Tensor) -> Tensor:

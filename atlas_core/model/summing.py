@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-PIECE = 2**15  # numbers: below it torch does not wake its other threads, and the copy stays in the processor's cache
+from atlas_core.memory import SUM_PIECE
 
 
 def add_to(total: Tensor, part: Tensor, *, alpha: float = 1.0) -> None:
@@ -16,6 +16,6 @@ def add_to(total: Tensor, part: Tensor, *, alpha: float = 1.0) -> None:
     if total.dtype == part.dtype or total.device.type != "cpu":
         total.add_(part, alpha=alpha)
         return
-    rows = max(1, PIECE * len(part) // part.numel())
+    rows = max(1, SUM_PIECE * len(part) // part.numel())
     for piece, addend in zip(total.split(rows), part.split(rows), strict=True):
         piece.add_(addend, alpha=alpha)

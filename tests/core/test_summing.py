@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from atlas_core.model.summing import PIECE, add_to
+from atlas_core.memory import SUM_PIECE
+from atlas_core.model.summing import add_to
 
 
-@pytest.mark.parametrize("shape", [(3,), (300, 7), (3, PIECE), (1000, 600)])
+@pytest.mark.parametrize("shape", [(3,), (300, 7), (3, SUM_PIECE), (1000, 600)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_pieces_add_up_to_the_whole(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     total, part = torch.randn(shape), torch.randn(shape).to(dtype)
@@ -22,4 +23,4 @@ def test_no_copy_of_the_whole_is_made() -> None:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as recorded:
         add_to(total, part)
     largest = max(event.cpu_memory_usage for event in recorded.events())
-    assert largest <= 4 * PIECE < 4 * total.numel()
+    assert largest <= 4 * SUM_PIECE < 4 * total.numel()
