@@ -83,7 +83,8 @@ def _loss(hidden: Tensor, weight: Tensor, targets: Tensor, rows: int, buffers: B
     loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
     for h, target in zip(hidden.split(rows), targets.split(rows), strict=True):
         logits = torch.mm(h, weight.T, out=buffers.take("logits", h, len(h), len(weight)))
-        for part, wanted in _slices(logits, target):
+        rows_at_once = _softmax_rows(logits)
+        for part, wanted in zip(logits.split(rows_at_once), target.split(rows_at_once), strict=True):
             loss -= torch.log_softmax(part, -1, dtype=torch.float32).gather(-1, wanted[:, None]).sum()
     return loss
 
@@ -114,19 +115,18 @@ def _to_gradient(logits: Tensor, target: Tensor) -> Tensor:
     The softmax is computed in fp32 and rounded to the logits' type as it is stored: in bf16 the loss of a token
     is within 0.002 nats, to either side.
     """
-    loss = torch.zeros((), dtype=torch.float32, device=logits.device)
-    for part, wanted in _slices(logits, target):
-        row = torch.arange(len(part), device=part.device)
-        p = part.float() if part.dtype == torch.float16 else part  # fp16 knows no probabilities below 6e-8
-        torch.softmax(p, -1, out=p)
-        p_wanted = p[row, wanted].float().clamp_min(SMALLEST)
-        loss -= p_wanted.log().sum()
-        p[row, wanted] = (p_wanted - 1).to(p.dtype)
-        if p is not part:
-            part.copy_(p)
-    return loss
+    if logits.dtype == torch.float16:  # which knows no probabilities below 6e-8
+        wide = logits.float()
+        loss = _to_gradient(wide, target)
+        logits.copy_(wide)
+        return loss
+    for part in logits.split(_softmax_rows(logits)):
+        torch.softmax(part, -1, out=part)
+    row = torch.arange(len(target), device=target.device)
+    p_wanted = logits[row, target].float().clamp_min(SMALLEST)
+    logits[row, target] = (p_wanted - 1).to(logits.dtype)
+    return -p_wanted.log().sum()
 
 
-def _slices(logits: Tensor, target: Tensor) -> zip[tuple[Tensor, Tensor]]:
-    step = SOFTMAX_ROWS if logits.device.type == "cpu" else len(logits)
-    return zip(logits.split(step), target.split(step), strict=True)
+def _softmax_rows(logits: Tensor) -> int:
+    return SOFTMAX_ROWS if logits.device.type == "cpu" else len(logits)

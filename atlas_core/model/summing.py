@@ -13,7 +13,7 @@ def add_to(total: Tensor, part: Tensor, *, alpha: float = 1.0) -> None:
     Where the types differ, a processor first copies all of `part` into `total`'s type: for the output matrix of
     GPT-2's vocabulary 100 MB of fresh memory, which costs more than the addition. So it goes piece by piece there.
     """
-    if total.dtype == part.dtype or total.device.type != "cpu":
+    if total.dtype == part.dtype or total.device.type != "cpu" or part.numel() <= SUM_PIECE:
         total.add_(part, alpha=alpha)
         return
     rows = max(1, SUM_PIECE * len(part) // part.numel())

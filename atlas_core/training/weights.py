@@ -6,7 +6,7 @@ A step's updates are smaller than bf16 can add to a weight, so the sum is kept i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -32,20 +32,27 @@ class Weights:
         self.names, self.working = zip(*model.named_parameters(), strict=True)
         self.masters = tuple(_split(p, dtype) if masters else _turn(p, dtype) for p in self.working)
         self.gradients = [torch.zeros_like(master) for master in self.masters]
-        for working, master, gradient in zip(self.working, self.masters, self.gradients, strict=True):
-            master.grad = gradient
+        self.sums = [_Sum(gradient) for gradient in self.gradients]
+        for working, master, total in zip(self.working, self.masters, self.sums, strict=True):
+            master.grad = total.gradient
             if precision != "fp16":  # there the scaler scales the loss, and autograd has to see every gradient
-                _sum_gradients(working, gradient)
+                _sum_gradients(working, total)
 
     def zero_gradients(self) -> None:
-        """Forget the gradients, also those that a backward pass left behind which did not come to its end."""
-        torch._foreach_zero_(self.gradients)
+        """Forget the gradients, also those that a backward pass left behind which did not come to its end.
+
+        What a hook adds to keeps its old numbers until the next ones take their place.
+        """
+        for total in self.sums:
+            total.forget()
+        _zero(total for total in self.sums if not total.is_old)
         for working, gradient in zip(self.working, self.gradients, strict=True):
             if working.grad is not gradient:
                 working.grad = None
 
     def clip(self, limit: float) -> float:
         """Shorten the gradients to the total length `limit` (0: never); returns the length they had."""
+        _zero(total for total in self.sums if total.is_old)  # to which nothing came in this step
         norms = torch._foreach_norm(self.gradients, dtype=torch.float32)
         norm = float(torch.linalg.vector_norm(torch.stack(norms)))
         if limit and norm > limit:
@@ -93,14 +100,38 @@ def _turn(working: nn.Parameter, dtype: torch.dtype) -> nn.Parameter:
     return working
 
 
-def _sum_gradients(working: nn.Parameter, gradient: Tensor) -> None:
-    working.main_grad = gradient  # type: ignore[attr-defined]
-    if working.grad is gradient:
-        return  # autograd itself adds to a gradient that is there
+class _Sum:
+    """The sum of one weight's gradients over the batches of a step."""
 
-    def add(parameter: Tensor) -> None:
-        if parameter.grad is not None:
-            add_to(gradient, parameter.grad)
-            parameter.grad = None
+    def __init__(self, gradient: Tensor) -> None:
+        self.gradient = gradient
+        self.came_by_hook = False  # in this step
+        self.is_old = False        # whether it still holds the step before
 
-    working.register_post_accumulate_grad_hook(add)
+    def add(self, parameter: Tensor) -> None:
+        """The hook of a working copy: what autograd left there is taken."""
+        if parameter.grad is None:
+            return
+        if self.is_old:  # a copy costs half of clearing and adding
+            self.gradient.copy_(parameter.grad)
+        else:
+            add_to(self.gradient, parameter.grad)
+        parameter.grad, self.came_by_hook, self.is_old = None, True, False
+
+    def forget(self) -> None:
+        """What came by the hook will come that way again; everything else is added to, and has to be cleared."""
+        self.is_old, self.came_by_hook = self.came_by_hook, False
+
+
+def _zero(sums: Iterable[_Sum]) -> None:
+    sums = list(sums)
+    if sums:
+        torch._foreach_zero_([total.gradient for total in sums])
+    for total in sums:
+        total.is_old = False
+
+
+def _sum_gradients(working: nn.Parameter, total: _Sum) -> None:
+    working.main_grad = total.gradient  # type: ignore[attr-defined]
+    if working.grad is not total.gradient:  # autograd itself adds to a gradient that is there
+        working.register_post_accumulate_grad_hook(total.add)

@@ -54,6 +54,36 @@ def test_bf16_gradients_are_near_those_of_fp32_and_summed_in_fp32() -> None:
     assert all(p.grad is None for p in model.parameters())
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_knows_nothing_of_the_gradients_before_it(precision: str) -> None:
+    """Though those of the step before are still there when its first ones come."""
+    model, tokens, targets = model_and_batch()
+    fresh = Weights(copy.deepcopy(model), precision)
+    fresh.model.tie()
+    weights = Weights(model, precision)
+    for _ in range(2):
+        model.loss(tokens, targets).backward()
+        weights.clip(0)
+        weights.zero_gradients()
+    for either in (weights, fresh):
+        for _ in range(2):
+            either.model.loss(tokens.flip(0), targets, share=0.5).backward()
+        either.clip(0)
+    for name, found, wanted in zip(weights.names, weights.gradients, fresh.gradients, strict=True):
+        assert torch.equal(found, wanted), name
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_weight_that_takes_no_part_in_a_step_has_no_gradient(steps: int) -> None:
+    model, tokens, targets = model_and_batch()
+    weights = Weights(model, "bf16")
+    model.loss(tokens, targets).backward()
+    for _ in range(steps):
+        weights.zero_gradients()
+        weights.clip(0)
+    assert not any(gradient.any() for gradient in weights.gradients)
+
+
 def test_updates_too_small_for_bf16_add_up_in_the_masters() -> None:
     model, _, _ = model_and_batch()
     weights = Weights(model, "bf16")
