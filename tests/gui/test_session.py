@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import QTimer
 from pytestqt.qtbot import QtBot
 
 from atlas_core import config as configuration
@@ -101,11 +102,14 @@ def test_a_text_that_changed_on_disk_is_another_text(qtbot: QtBot, session: Sess
 
 @pytest.mark.parametrize("job", ["look", "prepare"])
 def test_cancelling_leaves_no_dataset_and_does_not_train(qtbot: QtBot, session: Session, job: str) -> None:
+    if job == "prepare":  # at once: a quick machine prepares tales in less time than a look around takes
+        session.prepare_began.connect(lambda: QTimer.singleShot(0, session.stop))
     with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
         session.train()
         assert session.state == PREPARING
-        qtbot.waitUntil(lambda: session._crew.busy(job), timeout=JOB_MS)
-        session.stop()
+        assert session._crew.busy("look")
+        if job == "look":
+            session.stop()
     assert session.state == IDLE
     assert session.dataset is None
     assert session.run is None
