@@ -62,7 +62,7 @@ CORNER: dict[str, dict[str, object]] = {
     "checkpointing and muon": {"training__gradient_checkpointing": True, "training__optimizer_type": "muon"},
     "attention dropout": {"model__attention_dropout": 0.1, "model__num_layers": 1},
     "several pieces of GELU": {"training__precision": "fp32", "training__batch_size": 12},
-    "several pieces of GELU in bf16": {"training__precision": "bf16", "training__batch_size": 12},
+    "wide layers in bf16": {"training__precision": "bf16", "training__batch_size": 12},
     "no masters": {"training__precision": "bf16", "training__master_weights": False},
 }
 
