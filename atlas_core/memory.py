@@ -197,8 +197,8 @@ class _Step:
             ends = [min(start + block, T) for start in range(0, T, block)]
             pairs = sum((end - start) * end for start, end in zip([0, *ends], ends, strict=False))
             numbers = 4 * self.H
-            if self.training.batch_size == 1 and self.kv == self.H:
-                numbers += (3 if self.model.is_llama else 1) * self.H
+            if self.training.batch_size == 1 and self.kv == self.H and self.model.is_llama:  # before and after turning
+                numbers += 2 * self.H
             return self.work * (numbers + heads * pairs // T)
         if self.attends == "matrices":  # after softmax, the mask, and after that
             return 4 * (3 * self.H + 3 * heads * T) + self.work * self.H

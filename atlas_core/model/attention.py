@@ -47,26 +47,24 @@ class _Blocked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         _, T, D = q.shape
-        q = q * (1 / math.sqrt(D))  # scaled here, where it is small
-        block = query_block(T, q.itemsize)
-        future = q.new_full((block, block), -math.inf).triu(1)
+        ctx.scale, ctx.block = 1 / math.sqrt(D), query_block(T, q.itemsize)
+        future = q.new_full((T, T), -math.inf).triu_(1)  # added to scores, so that no query sees what comes after it
         y, kept = torch.empty_like(q), []
-        for start in range(0, T, block):
-            end = min(start + block, T)
-            weights = torch.bmm(q[:, start:end], k[:, :end].transpose(1, 2))  # (N, block, end)
-            weights[:, :, start:] += future[: end - start, : end - start]
-            torch.softmax(weights, -1, out=weights)
+        for start in range(0, T, ctx.block):
+            end = min(start + ctx.block, T)
+            seen = k[:, :end].transpose(1, 2)
+            scores = torch.baddbmm(future[start:end, :end], q[:, start:end], seen, alpha=ctx.scale)  # (N, block, end)
+            weights = torch.softmax(scores, -1, out=scores)
             torch.bmm(weights, v[:, :end], out=y[:, start:end])
             kept.append(weights)
         ctx.save_for_backward(q, k, v, *kept)
-        ctx.block = block
         return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         (dy,) = grads
         q, k, v, *kept = ctx.saved_tensors
-        _, T, D = q.shape
+        T = q.shape[1]
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         for start, weights in reversed([*zip(range(0, T, ctx.block), kept, strict=True)]):
             part, seen = slice(start, start + ctx.block), slice(0, start + weights.shape[1])
@@ -77,7 +75,7 @@ class _Blocked(torch.autograd.Function):
                 torch.bmm(weights.transpose(1, 2), dy[:, part], out=dv)
                 torch.bmm(d_scores.transpose(1, 2), q[:, part], out=dk)
             else:  # `baddbmm_` into a part would take one matrix after the other
-                dv[:, seen] += torch.bmm(weights.transpose(1, 2), dy[:, part])
-                dk[:, seen] += torch.bmm(d_scores.transpose(1, 2), q[:, part])
+                dv[:, seen].add_(torch.bmm(weights.transpose(1, 2), dy[:, part]))
+                dk[:, seen].add_(torch.bmm(d_scores.transpose(1, 2), q[:, part]))
             del d_weights, d_scores
-        return dq.mul_(1 / math.sqrt(D)), dk, dv
+        return dq.mul_(ctx.scale), dk.mul_(ctx.scale), dv

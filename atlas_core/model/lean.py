@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -154,7 +155,7 @@ class _LinearsOfNorm(torch.autograd.Function):
         ctx.sums = [_own_sum(weight) for weight in weights]
         ctx.save_for_backward(x, *weights, *own)
         normed = norm.forward(x, eps, *own)[0].to(weights[0].dtype)
-        return tuple(F.linear(normed, weight, bias) for weight, bias in zip(weights, biases, strict=True))
+        return tuple(_linear(normed, weight, bias) for weight, bias in zip(weights, biases, strict=True))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -177,7 +178,7 @@ class _LinearOfActivation(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.activation, ctx.sum = activation, _own_sum(weight)
-        return F.linear(ACTIVATIONS[activation].forward(x), weight, bias)
+        return _linear(ACTIVATIONS[activation].forward(x), weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -202,6 +203,24 @@ class _LinearOfSwiGLU(torch.autograd.Function):
         d_inner = grads[0] @ weight
         d_up = opened.mul_(d_inner)
         return torch.ops.aten.silu_backward(d_inner.mul_(up), gate), d_up, d_weight
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x @ weight.T + bias: (..., in), (out, in) and (out,) -> (..., out).
+
+    Of bf16 on a processor torch first fills the result with the bias and then adds the product to it; oneDNN itself
+    adds the bias before it writes anything.
+    """
+    if bias is None or x.dtype != torch.bfloat16 or x.device.type != "cpu" or not _onednn_has_bf16():
+        return F.linear(x, weight, bias)
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return y
+
+
+@cache
+def _onednn_has_bf16() -> bool:
+    """Whether this build of torch has oneDNN, and this processor what oneDNN needs for products of bf16."""
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _own_sum(weight: Tensor) -> Tensor | None:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from atlas_core.model import gelu
+from atlas_core.model import gelu, lean
 from atlas_core.model.lean import ACTIVATIONS, RMSNorm, linear_of_activation, linear_of_swiglu, linears_of_norm
 
 EPSILON = 1e-5
@@ -159,3 +159,12 @@ def test_the_form_of_gelu_in_bf16_is_as_near_to_the_other_as_is_said() -> None:
     slopes = [torch.autograd.grad(y.sum(), x)[0] for y in (usual, exact)]
     assert (usual - exact).abs().max() < 5e-4
     assert (slopes[0] - slopes[1]).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("onednn", [True, False])
+def test_a_bias_is_added_in_bf16_with_and_without_onednn(onednn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight, bias = (numbers(*shape, dtype=torch.bfloat16) for shape in ((3, 5, 64), (32, 64), (32,)))
+    exact = F.linear(x.double(), weight.double(), bias.double())
+    monkeypatch.setattr(lean, "_onednn_has_bf16", lambda: onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    with torch.no_grad():
+        torch.testing.assert_close(lean._linear(x, weight, bias).double(), exact, rtol=2**-7, atol=2**-5)
