@@ -305,7 +305,8 @@ class RateFound(Event):
 
 @dataclass(frozen=True)
 class Exported(Event):
-    """A file another program can open; `checks` says, sentence by sentence, what was verified."""
+    """A file another program can open; `checks` says, sentence by sentence, what was verified, `step` after how much
+    training."""
 
     event: ClassVar[str] = "exported"
     path: Path
@@ -314,6 +315,7 @@ class Exported(Event):
     verified: bool
     tensors: int
     checks: tuple[str, ...] = ()
+    step: int = 0
 
 
 @dataclass(frozen=True)

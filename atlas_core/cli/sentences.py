@@ -107,7 +107,8 @@ def _(event: Generated) -> str:
 @sentence.register
 def _(event: Exported) -> str:
     proof = "verified: " + "; ".join(event.checks) if event.verified else "not verified"
-    return f"Exported {event.path} ({event.type}, {people.size(event.bytes)}), {proof}."
+    return (f"Exported {event.path} (step {people.count(event.step)}, {event.type}, {people.size(event.bytes)}), "
+            f"{proof}.")
 
 
 @sentence.register

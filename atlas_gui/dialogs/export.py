@@ -87,7 +87,8 @@ class ExportDialog(QDialog):
         """The file is there: say what was proved, and how to use it."""
         self._set_busy(False)
         proof = "verified" if exported.verified else "not verified"
-        self._say(f"{exported.path.name} is written: {people.size(exported.bytes)}, {proof}.",
+        self._say(f"{exported.path.name} is written: step {people.count(exported.step)}, "  # a newer best may have come
+                  f"{people.size(exported.bytes)}, {proof}.",
                   role="good" if exported.verified else "warning")
         self._proof.setText("\n".join(f"✓ {check}" for check in exported.checks))
         self._proof.setVisible(bool(exported.checks))

@@ -17,7 +17,7 @@ from atlas_core import config, jobs, presets, runs
 from atlas_core.config import Config, Training
 from atlas_core.control import Control
 from atlas_core.errors import CheckpointError, ConfigError
-from atlas_core.events import Event, Exported, Finished, Generated, StepDone
+from atlas_core.events import Event, Exported, Generated, StepDone
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.training import checkpoint, lowmem
 from atlas_core.training.lowmem import LeanAdamW, round_at_random
@@ -231,9 +231,9 @@ def test_what_was_learned_without_masters_writes_text_and_is_exported(dataset: P
     assert checkpoint.load_model(path).model.tokens.weight.dtype == torch.float32
     texts = [e for e in jobs.generate(path, ["the"], tiny.config().sampling, Control()) if isinstance(e, Generated)]
     assert texts and texts[0].text
-    exported = [e for e in jobs.export(path, tmp_path / "model.gguf", Control(), type="bf16")
-                if isinstance(e, (Exported, Finished))]
-    assert exported[-1] and exported[0].verified  # type: ignore[union-attr]
+    (exported,) = (e for e in jobs.export(path, tmp_path / "model.gguf", Control(), type="bf16")
+                   if isinstance(e, Exported))
+    assert exported.verified and exported.step == tiny.config().training.max_steps
 
 
 def test_a_run_does_not_go_on_with_another_optimizer(dataset: Path, tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def export(qtbot: QtBot, tmp_path: Path) -> ExportDialog:
 
 
 def exported(path: Path, *, verified: bool = True) -> Exported:
-    return Exported(path, "f16", 2_000_000, verified, 148, ("Reopened: 148 tensors equal.",))
+    return Exported(path, "f16", 2_000_000, verified, 148, ("Reopened: 148 tensors equal.",), step=2300)
 
 
 def test_enter_exports_the_best_checkpoint_as_f16(export: ExportDialog, qtbot: QtBot, tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_success_shows_the_proof_and_the_command_to_copy(export: ExportDialog, q
     assert "comparing" in export.status_label.text()
     assert (export.progress_bar.value(), export.progress_bar.maximum()) == (74, 148)
     export.set_exported(exported(tmp_path / "NANO-f16.gguf"))
-    assert "verified" in export.status_label.text()
+    assert "step 2\u202f300" in export.status_label.text() and "verified" in export.status_label.text()
     proof = export.findChild(QLabel, "exportProof")
     assert isinstance(proof, QLabel) and proof.isVisible() and "148 tensors equal" in proof.text()
     with qtbot.waitSignal(export.open_folder_requested) as asked:
