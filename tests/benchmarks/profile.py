@@ -23,8 +23,8 @@ FEW_STEPS = 4
 REST = "the rest"
 ACTIVATION = "activation"  # GELU is many operators, which others use too
 PARTS = {  # by the names torch gives its operators; what is in none is the rest
-    "products": ("mm", "addmm", "addmm_"),
-    "attention": ("bmm", "baddbmm_", "_softmax_backward_data", "_scaled_dot_product_flash_attention_for_cpu",
+    "products": ("mm", "addmm", "addmm_", "_linear_pointwise"),
+    "attention": ("bmm", "baddbmm", "_softmax_backward_data", "_scaled_dot_product_flash_attention_for_cpu",
                   "_scaled_dot_product_flash_attention_for_cpu_backward"),
     "softmax": ("softmax", "_softmax"),  # of attention and of the output layer
     ACTIVATION: (),
