@@ -47,13 +47,13 @@ class _Blocked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         _, T, D = q.shape
-        ctx.scale, ctx.block = 1 / math.sqrt(D), query_block(T, q.itemsize)
-        future = q.new_full((T, T), -math.inf).triu_(1)  # added to scores, so that no query sees what comes after it
+        ctx.scale, ctx.block = 1 / math.sqrt(D), min(T, query_block(T, q.itemsize))
+        hiding = _hiding(ctx.block, T, q)
         y, kept = torch.empty_like(q), []
         for start in range(0, T, ctx.block):
             end = min(start + ctx.block, T)
-            seen = k[:, :end].transpose(1, 2)
-            scores = torch.baddbmm(future[start:end, :end], q[:, start:end], seen, alpha=ctx.scale)  # (N, block, end)
+            mask, seen = hiding[: end - start, T - start : T + end - start], k[:, :end].transpose(1, 2)
+            scores = torch.baddbmm(mask, q[:, start:end], seen, alpha=ctx.scale)  # (N, block, end)
             weights = torch.softmax(scores, -1, out=scores)
             torch.bmm(weights, v[:, :end], out=y[:, start:end])
             kept.append(weights)
@@ -79,3 +79,12 @@ class _Blocked(torch.autograd.Function):
                 dk[:, seen].add_(torch.bmm(d_scores.transpose(1, 2), q[:, part]))
             del d_weights, d_scores
         return dq.mul_(ctx.scale), dk.mul_(ctx.scale), dv
+
+
+def _hiding(block: int, T: int, like: Tensor) -> Tensor:
+    """What added to scores leaves each of `block` queries the keys up to its own: (block, T + block).
+
+    The first query's own key is at T, so a block that begins at `start` reads from T - start on.
+    """
+    own = torch.full((block, block), -math.inf, dtype=like.dtype, device=like.device).triu_(1)
+    return F.pad(own, (T, 0))
