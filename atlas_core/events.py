@@ -305,8 +305,8 @@ class RateFound(Event):
 
 @dataclass(frozen=True)
 class Exported(Event):
-    """A file another program can open; `checks` says, sentence by sentence, what was verified, `step` after how much
-    training."""
+    """A file another program can open, of the model after `step`; `checks` says, sentence by sentence, what was
+    verified."""
 
     event: ClassVar[str] = "exported"
     path: Path
@@ -314,8 +314,8 @@ class Exported(Event):
     bytes: int
     verified: bool
     tensors: int
+    step: int
     checks: tuple[str, ...] = ()
-    step: int = 0
 
 
 @dataclass(frozen=True)

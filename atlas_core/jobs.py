@@ -201,7 +201,7 @@ def export(checkpoint: Path, to: Path, control: Control, *, type: str = "f16", v
         # A damaged model would agree with its damaged copy.
         loaded = load_model(path, verify=runs.sidecar(path).is_file())
         for event in exporter.export_checkpoint(loaded, to, type=type, verify=verify):
-            yield replace(event, step=loaded.step) if isinstance(event, Exported) else event
+            yield event
             if control.stopping and isinstance(event, Progress):  # the file is not in its place yet
                 yield Finished("stopped")
                 return

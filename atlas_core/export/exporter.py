@@ -29,6 +29,8 @@ class Trained(Protocol):
     def tokenizer(self) -> AtlasTokenizer: ...
     @property
     def config(self) -> Config: ...
+    @property
+    def step(self) -> int: ...
 
 
 def export_checkpoint(trained: Trained, to: Path, *, type: str = "f16", verify: bool = True,
@@ -56,7 +58,7 @@ def export_checkpoint(trained: Trained, to: Path, *, type: str = "f16", verify: 
     finally:
         with contextlib.suppress(PermissionError):  # Windows keeps a file that the failed proof still has open
             unproven.unlink(missing_ok=True)
-    yield Exported(to, type, to.stat().st_size, verify, len(planned), checks)
+    yield Exported(to, type, to.stat().st_size, verify, len(planned), trained.step, checks)
 
 
 def make_room(to: Path) -> None:

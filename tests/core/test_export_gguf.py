@@ -24,6 +24,7 @@ class Trained(NamedTuple):
     model: AtlasLM
     tokenizer: AtlasTokenizer
     config: Config
+    step: int = 7
 
 
 def trained(**changes: object) -> Trained:
@@ -232,7 +233,7 @@ def test_without_verification_nothing_is_claimed(tmp_path: Path) -> None:
     events = list(exporter.export_checkpoint(trained(), tmp_path / "model.gguf", verify=False))
     last = events[-1]
     assert isinstance(last, Exported)
-    assert (last.verified, last.checks, last.type, last.tensors) == (False, (), "f16", 28)
+    assert (last.verified, last.checks, last.type, last.tensors, last.step) == (False, (), "f16", 28, 7)
     assert last.bytes == last.path.stat().st_size
     assert [path.name for path in tmp_path.iterdir()] == ["model.gguf"]
 

@@ -147,7 +147,7 @@ def export(qtbot: QtBot, tmp_path: Path) -> ExportDialog:
 
 
 def exported(path: Path, *, verified: bool = True) -> Exported:
-    return Exported(path, "f16", 2_000_000, verified, 148, ("Reopened: 148 tensors equal.",), step=2300)
+    return Exported(path, "f16", 2_000_000, verified, 148, 2300, ("Reopened: 148 tensors equal.",))
 
 
 def test_enter_exports_the_best_checkpoint_as_f16(export: ExportDialog, qtbot: QtBot, tmp_path: Path) -> None:
