@@ -211,7 +211,9 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Of bf16 on a processor torch first fills the result with the bias and then adds the product to it; oneDNN itself
     adds the bias before it writes anything.
     """
-    if bias is None or x.dtype != torch.bfloat16 or x.device.type != "cpu" or not _onednn_has_bf16():
+    if bias is None or x.dtype != torch.bfloat16 or x.device.type != "cpu":
+        return F.linear(x, weight, bias)
+    if torch.compiler.is_compiling() or not _onednn_has_bf16():  # a compiler takes it for frozen weights alone
         return F.linear(x, weight, bias)
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return y
