@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from atlas_core import config, memory
 from atlas_core.model.attention import attention
 from atlas_core.model.cache import Cache
+from atlas_core.model.dropout import Dropout
 from atlas_core.model.embedding import embed
 from atlas_core.model.heads import rotations, split_heads
 from atlas_core.model.lean import RMSNorm, linear_of_activation, linear_of_swiglu, linears_of_norm
@@ -98,7 +99,7 @@ class Block(nn.Module):
         self.attention = Attention(c, layer)
         self.mlp_norm = norm(c)
         self.mlp = GatedMLP(c) if c.is_llama else MLP(c)
-        self.dropout = nn.Dropout(c.dropout)
+        self.dropout = Dropout(c.dropout)
 
     def forward(self, x: Tensor, rotation: Tensor | None = None, mask: Tensor | None = None,
                 cache: Cache | None = None) -> Tensor:
@@ -115,7 +116,7 @@ class AtlasLM(nn.Module):
         self.gradient_checkpointing = gradient_checkpointing
         self.tokens = nn.Embedding(c.vocab_size, c.hidden_size)
         self.positions = None if c.is_llama else nn.Embedding(c.max_seq_len, c.hidden_size)
-        self.dropout = nn.Dropout(c.dropout)
+        self.dropout = Dropout(c.dropout)
         self.blocks = nn.ModuleList(Block(c, layer) for layer in range(c.num_layers))
         self.norm = norm(c)
         self.head = nn.Linear(c.hidden_size, c.vocab_size, bias=False)
