@@ -269,6 +269,8 @@ class _Step:
         if self.training.optimizer_type == "muon":
             joined, largest = max((self.M, self.M), (qkv_size(self.model), self.H), key=sum)
             square = min(self.H, largest) ** 2
+            if self.precision == "bf16":  # in which a copy is multiplied
+                return 4 * self.H * joined + 2 * (4 * square + 2 * self.H * largest)
             return 4 * (self.H * joined + 4 * square + self.H * largest)
         if self.device != "cpu":
             return 0

@@ -1,7 +1,7 @@
-"""Muon (Jordan et al. 2024) for matrices of which some are joined from several, with fp32 products of the quick kind.
+"""Muon (Jordan et al. 2024) for matrices of which some are joined from several.
 
-`torch.optim.Muon` takes a joined matrix for one, multiplies in bf16, which most processors have to imitate, and takes
-two to three times as many operations.
+`torch.optim.Muon` takes a joined matrix for one, always multiplies in bf16, which most processors have to imitate, and
+takes two to three times as many operations.
 """
 
 from __future__ import annotations
@@ -26,11 +26,14 @@ class Muon(Optimizer):
 
     parts: for each matrix, of how many rows those are that it is joined from; each is turned for itself. Without it
     each matrix is one. interval: each matrix moves every so many steps, by the momentum of them all and as far as their
-    rates together; they take turns, so that the work is spread over the steps.
+    rates together; they take turns, so that the work is spread over the steps. products: the type that directions are
+    multiplied in, fp32 or bf16, which bring singular values equally near to 1.
     """
 
     def __init__(self, matrices: Sequence[nn.Parameter], *, lr: float, weight_decay: float, momentum: float = 0.95,
-                 parts: Sequence[Sequence[int]] | None = None, interval: int = 1) -> None:
+                 parts: Sequence[Sequence[int]] | None = None, interval: int = 1,
+                 products: torch.dtype = torch.float32) -> None:
+        self._products = products
         parts = parts or [(len(matrix),) for matrix in matrices]
         super().__init__([{"params": matrices, "parts": parts}],
                          {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "interval": interval})
@@ -61,11 +64,13 @@ class Muon(Optimizer):
         ahead = gradient.lerp(momentum, group["momentum"])  # Nesterov's
         parameter.mul_(1 - rate * group["weight_decay"])
         for part, direction in zip(parameter.split(rows), ahead.split(rows), strict=True):
-            part.add_(orthogonal_(direction), alpha=-rate * 0.2 * math.sqrt(max(part.shape)))
+            part.add_(orthogonal_(direction, self._products), alpha=-rate * 0.2 * math.sqrt(max(part.shape)))
 
 
-def orthogonal_(matrix: Tensor) -> Tensor:
-    """About U V^T of `matrix` = U S V^T, by Newton and Schulz's iteration with quintics; `matrix` is used up.
+def orthogonal_(matrix: Tensor, products: torch.dtype = torch.float32) -> Tensor:
+    """About U V^T of `matrix` = U S V^T, of type `products`, by Newton and Schulz's iteration with quintics.
+
+    `matrix` is used up.
 
     A step takes X to P X with P = a + b G + c G^2 of G = X X^T, and so G to P G P. Only the small square G is iterated,
     and X multiplied once by the product of all P: a third less work for a matrix three times as long as wide.
@@ -73,16 +78,17 @@ def orthogonal_(matrix: Tensor) -> Tensor:
     The largest singular value must not be above 1. Most divide X by the root of the sum of all s^2, which can be many
     times that value; the eighth root of the sum of all s^8 is near to it, and the length of G^2 tells it for nothing.
     """
-    x = matrix.T if matrix.size(0) > matrix.size(1) else matrix
-    x.div_(x.norm().clamp(min=SMALLEST_NORM))  # so that no s^8 vanishes
+    is_long = matrix.size(0) > matrix.size(1)
+    matrix.div_(matrix.norm().clamp(min=SMALLEST_NORM))  # so that no s^8 vanishes
+    x = (matrix.T if is_long else matrix).to(products)
     gram = x @ x.T
     square = gram @ gram
-    largest = square.norm().sqrt().clamp(min=SMALLEST_NORM)  # of the s^2
+    largest = square.norm(dtype=torch.float32).sqrt().clamp(min=SMALLEST_NORM)  # of the s^2
     first = _polynomial(gram.div_(largest), square.div_(largest.square()), POLYNOMIALS[0])
     gram = first @ gram @ first
     second = _polynomial(gram, gram @ gram, POLYNOMIALS[1])
     moved = (second @ first).div_(largest.sqrt()) @ x
-    return moved.T if x is not matrix else moved
+    return moved.T if is_long else moved
 
 
 def _polynomial(gram: Tensor, square: Tensor, coefficients: tuple[float, float, float]) -> Tensor:

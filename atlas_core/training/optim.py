@@ -18,12 +18,12 @@ from atlas_core.training.muon import Muon
 WRAPPED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")  # beside `step`, which needs no gradients
 
 
-def build_optimizers(named: Mapping[str, nn.Parameter], t: Training) -> list[Optimizer]:
+def build_optimizers(named: Mapping[str, nn.Parameter], t: Training, precision: str = "fp32") -> list[Optimizer]:
     """What moves the parameters, each one of them moved by one optimizer.
 
     AdamW (Loshchilov and Hutter 2019); with "muon" the blocks' matrices go to Muon (Jordan et al. 2024) instead,
     whose steps are scaled to the size of AdamW's (Liu et al. 2025), so that one learning rate serves both. Only
-    matrices decay, for norms and biases have no size to shrink.
+    matrices decay, for norms and biases have no size to shrink. `precision` is what the network computes in.
     """
     muons = {}
     if t.optimizer_type == "muon":
@@ -32,7 +32,8 @@ def build_optimizers(named: Mapping[str, nn.Parameter], t: Training) -> list[Opt
     if muons:
         optimizers.append(without_compiler(Muon)(
             list(muons.values()), lr=t.learning_rate, weight_decay=t.weight_decay, momentum=t.beta1,
-            parts=[_parts(name, matrix) for name, matrix in muons.items()], interval=t.muon_interval))
+            parts=[_parts(name, matrix) for name, matrix in muons.items()], interval=t.muon_interval,
+            products=torch.bfloat16 if precision == "bf16" else torch.float32))
     return optimizers
 
 

@@ -103,7 +103,7 @@ class Trainer:
         self._half_moved = False  # while some of the weights have been moved and others have not
         saved = self._load(resume) if resume is not None else None
         self.weights = Weights(self.model, self.precision, masters=t.master_weights)
-        self.optimizers = build_optimizers(self.weights.named(), t)
+        self.optimizers = build_optimizers(self.weights.named(), t, self.precision)
         self.scaler = self._new_scaler()
         self.cooler = rests_for(config.hardware, self.device.type)
         self.progress = checkpoint.Progress()
@@ -440,7 +440,7 @@ class Trainer:
     def _restore(self, path: Path | None) -> None:
         """Stand where the run's checkpoint `path` stands; None is before the first step."""
         t = self.config.training
-        self.optimizers = build_optimizers(self.weights.named(), t)
+        self.optimizers = build_optimizers(self.weights.named(), t, self.precision)
         self.scaler = self._new_scaler()
         if path is None:
             torch.manual_seed(t.seed)

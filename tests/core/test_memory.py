@@ -60,6 +60,8 @@ CORNER: dict[str, dict[str, object]] = {
     "llama with shared heads": {"model__family": "llama", "model__num_kv_heads": 2, "training__precision": "bf16"},
     "llama, a single window": {"model__family": "llama", "training__precision": "bf16", "training__batch_size": 1},
     "checkpointing and muon": {"training__gradient_checkpointing": True, "training__optimizer_type": "muon"},
+    "muon in bf16": {"training__precision": "bf16", "training__optimizer_type": "muon", "training__batch_size": 1,
+                     "model__max_seq_len": 16, "model__hidden_size": 256, "model__vocab_size": 1024},
     "checkpointing and dropout": {"training__gradient_checkpointing": True, "model__dropout": 0.1,
                                   "model__num_layers": 6},
     "attention dropout": {"model__attention_dropout": 0.1, "model__num_layers": 1},

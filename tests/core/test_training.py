@@ -781,7 +781,7 @@ def test_muon_goes_nearly_where_torchs_goes(shape: tuple[int, int], monkeypatch:
     assert (ours - theirs).norm() < 0.15 * (theirs - started).norm()
     assert torch.equal(our_state, their_state)
     monkeypatch.setattr(muon, "orthogonal_",
-                        lambda x: _zeropower_via_newtonschulz(x, (3.4445, -4.7750, 2.0315), 5, 1e-7))
+                        lambda x, _: _zeropower_via_newtonschulz(x, (3.4445, -4.7750, 2.0315), 5, 1e-7))
     assert torch.allclose(moved(Muon)[0], moved(torchs)[0], atol=1e-6)
 
 
@@ -804,14 +804,28 @@ def test_muon_leaves_a_matrix_without_a_direction_where_it_is() -> None:
     assert torch.equal(muon.orthogonal_(torch.zeros(4, 6)), torch.zeros(4, 6))
 
 
-def test_muon_bears_products_that_are_coarser_than_a_cards() -> None:
-    """A card's TF32 keeps 11 bits of a factor; here are 8, and results are rounded to as many."""
+def test_muon_bears_products_of_bf16() -> None:
+    """8 bits of each factor, and results that are rounded to as many; a card's TF32 keeps 11 and all."""
     chance = torch.Generator().manual_seed(3)
     u, _, vt = torch.linalg.svd(torch.randn(64, 48, generator=chance, dtype=torch.float64), full_matrices=False)
     matrix = (u * torch.arange(1, 49) ** -1.0 @ vt).float()
-    exact, coarse = muon.orthogonal_(matrix.clone()), muon.orthogonal_(matrix.bfloat16()).float()
+    exact, coarse = muon.orthogonal_(matrix.clone()), muon.orthogonal_(matrix.clone(), torch.bfloat16).float()
     assert (coarse - exact).norm() < 0.1 * exact.norm()
     assert torch.linalg.matrix_norm(coarse, 2) < 1.5
+
+
+@pytest.mark.parametrize(("precision", "products"), [("bf16", torch.bfloat16), ("fp32", torch.float32),
+                                                     ("fp16", torch.float32)])
+def test_muon_multiplies_in_bf16_where_the_network_does(precision: str, products: torch.dtype,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    named = dict(AtlasLM(tiny.config().model).named_parameters())
+    _, ours = build_optimizers(named, Training(optimizer_type="muon"), precision)
+    used: list[torch.dtype] = []
+    monkeypatch.setattr(muon, "orthogonal_", lambda x, products: used.append(products) or x)
+    for parameter in named.values():
+        parameter.grad = torch.ones_like(parameter)
+    ours.step()
+    assert set(used) == {products}
 
 
 @pytest.mark.parametrize("kv_heads", [0, 1])
