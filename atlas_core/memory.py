@@ -186,7 +186,8 @@ class _Step:
     @property
     def _block(self) -> int:
         """Kept of one token by one block."""
-        return 2 * self.stream + self._attention + self._mlp + 2 * self.mask  # both norms keep what comes in
+        norms = 2 * (self.stream + self.H * self.work)  # what comes in, and what goes out to the products
+        return norms + self._attention + self._mlp + 2 * self.mask
 
     @property
     def _attention(self) -> int:
@@ -211,8 +212,8 @@ class _Step:
 
     @property
     def _mlp(self) -> int:
-        """What goes into the non-linearity, of which SwiGLU has two inputs; see `model/lean.py`."""
-        return (2 if self.model.is_llama else 1) * self.M * self.work
+        """What goes into the non-linearity, of which SwiGLU has two inputs, and what comes out; see `model/lean.py`."""
+        return (3 if self.model.is_llama else 2) * self.M * self.work
 
     @property
     def _scratch_of_head(self) -> int:
@@ -223,15 +224,14 @@ class _Step:
 
     @property
     def _scratch_of_mlp(self) -> int:
-        """The gradients of the stream and of what goes into the non-linearity; its result once more.
+        """The gradients of the stream and of what goes into the non-linearity, and of SwiGLU a third such tensor.
 
-        Two of those last ones are there at once, of SwiGLU three. A matrix has a gradient beside the sum of all where
-        that is wider.
+        A matrix has a gradient beside the sum of all where that is wider.
         """
         inner = self.M * self.work
         matrix = self.H * self.M * {"fp32": 0, "bf16": 2 if self.masters else 0, "fp16": 6}[self.precision]
         dropped = self.H * self.work if self.mask else 0  # the gradient before it went through the mask
-        token = self.stream + (3 if self.model.is_llama else 2) * inner + dropped
+        token = self.stream + (3 if self.model.is_llama else 1) * inner + dropped
         return self.tokens * token + max(matrix + max(self._kernel(self.H), self._widened(self.M)),
                                           self._pieces_of_gelu)
 
@@ -245,7 +245,7 @@ class _Step:
         """What a piece of the non-linearity takes in fp32 on the processor; see `model/gelu.py`."""
         if self.device != "cpu" or self.precision == "bf16" or self.model.is_llama or self.model.activation != "gelu":
             return 0
-        return (3 if self.precision == "fp32" else 5) * 4 * min(GELU_PIECE, self.tokens * self.M)
+        return (2 if self.precision == "fp32" else 4) * 4 * min(GELU_PIECE, self.tokens * self.M)
 
     def _kernel(self, width: int) -> int:
         """What the processor's product takes for itself on each thread: less for few tokens or a narrow result."""

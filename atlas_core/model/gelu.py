@@ -33,27 +33,19 @@ def gelu(x: Tensor) -> Tensor:
     return y
 
 
-def gelu_again(d_y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient of `x` (..., M) from that of gelu(x), and gelu(x) once more; `d_y` is used up."""
+def gelu_backward_(d_y: Tensor, x: Tensor) -> Tensor:
+    """Turn the gradient of gelu(x) into that of `x` (..., M), in place."""
     if not _by_sigmoid(x):
-        form = _form(x)
-        return aten.gelu_backward.grad_input(d_y, x, approximate=form, grad_input=d_y), F.gelu(x, approximate=form)
-    y = torch.empty_like(x)
-    for parts in zip(_pieces(x), _pieces(y), _pieces(d_y), strict=True):
-        _again_(*parts)
-    return d_y, y
-
-
-def _again_(x: Tensor, y: Tensor, gradient: Tensor) -> None:
-    """Of one piece: gelu(x) goes to `y`, and `gradient` becomes that of `x`."""
-    wide = _widened(x)
-    slope = wide.square()
-    gate = _sigmoid(wide, slope)
-    bent = gate * wide
-    y.copy_(bent)
-    slope.mul_(3 * SLOPE * CUBIC).add_(SLOPE)                    # of u
-    slope.mul_(bent).addcmul_(slope, gate, value=-1).add_(gate)  # gate + x gate (1 - gate) u'
-    gradient.copy_(slope.mul_(gradient))
+        gradient: Tensor = aten.gelu_backward.grad_input(d_y, x, approximate=_form(x), grad_input=d_y)
+        return gradient
+    for part, piece in zip(_pieces(x), _pieces(d_y), strict=True):
+        wide = _widened(part)
+        slope = wide.square()
+        gate = _sigmoid(wide, slope)
+        slope.mul_(3 * SLOPE * CUBIC).add_(SLOPE)                            # of u
+        slope.mul_(wide).mul_(gate).addcmul_(slope, gate, value=-1).add_(gate)  # gate + x gate (1 - gate) u'
+        piece.copy_(slope.mul_(piece))
+    return d_y
 
 
 def _sigmoid(x: Tensor, square: Tensor) -> Tensor:

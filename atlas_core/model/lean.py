@@ -1,8 +1,8 @@
-"""Norms and non-linearities with the products behind them, keeping nothing but their inputs for the backward pass.
+"""Norms and non-linearities with the products behind them, keeping what goes into either for the backward pass.
 
-PyTorch keeps every elementary step's result. What a norm or a non-linearity hands to the product behind it is as wide
-as the stream or as an MLP's inner layer, and costs little to compute once more. The formulas are those of
-`torch.nn.functional`'s `rms_norm`, `gelu`, `silu`, `relu` and `linear`, against which the tests hold them.
+PyTorch keeps every elementary step's result, or, told not to, nothing between. Products want what they multiplied, so
+that is kept; everything else is computed once more. The formulas are those of `torch.nn.functional`'s `rms_norm`,
+`gelu`, `silu`, `relu` and `linear`, against which the tests hold them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from atlas_core.model.gelu import gelu, gelu_again
+from atlas_core.model.gelu import gelu, gelu_backward_
 
 
 class RMSNorm(nn.Module):
@@ -92,15 +92,15 @@ def linears_of_norm(x: Tensor, norm: nn.Module, *linears: nn.Linear) -> tuple[Te
 class Activation(NamedTuple):
     """A non-linearity."""
 
-    forward: Callable[[Tensor], Tensor]                        # (x)
-    again: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]   # (its gradient, used up, x) -> that of x, what came out
+    forward: Callable[[Tensor], Tensor]             # (x)
+    backward_: Callable[[Tensor, Tensor], Tensor]   # (its gradient, which becomes that of x, x)
 
 
 aten = torch.ops.aten
 ACTIVATIONS = {
-    "gelu": Activation(gelu, gelu_again),
-    "silu": Activation(F.silu, lambda d, x: (aten.silu_backward.grad_input(d, x, grad_input=d), F.silu(x))),
-    "relu": Activation(F.relu, lambda d, x: (aten.threshold_backward.grad_input(d, x, 0, grad_input=d), F.relu(x))),
+    "gelu": Activation(gelu, gelu_backward_),
+    "silu": Activation(F.silu, lambda d, x: aten.silu_backward.grad_input(d, x, grad_input=d)),
+    "relu": Activation(F.relu, lambda d, x: aten.threshold_backward.grad_input(d, x, 0, grad_input=d)),
 }
 
 
@@ -151,57 +151,58 @@ class _LinearsOfNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, norm: Norm, eps: float, x: Tensor, count: int, *parameters: Tensor) -> tuple[Tensor, ...]:
         weights, biases, own = parameters[:count], parameters[count:2 * count], parameters[2 * count:]
-        ctx.norm, ctx.eps, ctx.count, ctx.has_bias = norm, eps, count, [bias is not None for bias in biases]
+        ctx.norm, ctx.has_bias = norm, [bias is not None for bias in biases]
+        ctx.parts = slice(count), slice(count, count + len(own)), slice(count + len(own), None)
         ctx.sums = [_own_sum(weight) for weight in weights]
-        ctx.save_for_backward(x, *weights, *own)
-        normed = norm.forward(x, eps, *own)[0].to(weights[0].dtype)
+        y, *statistics = norm.forward(x, eps, *own)
+        normed = y.to(weights[0].dtype)
+        ctx.save_for_backward(x, normed, *weights, *own, *statistics)
         return tuple(_linear(normed, weight, bias) for weight, bias in zip(weights, biases, strict=True))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, *parameters = ctx.saved_tensors
-        weights, own = parameters[:ctx.count], parameters[ctx.count:]
-        y, *statistics = ctx.norm.forward(x, ctx.eps, *own)
-        normed = y.to(weights[0].dtype)
+        x, normed, *others = ctx.saved_tensors
+        weights, own, statistics = (others[part] for part in ctx.parts)
         d_weights = [_weight_gradient(d, normed, total) for d, total in zip(grads, ctx.sums, strict=True)]
         d_biases = [d.flatten(0, -2).sum(0) if has_bias else None
                     for d, has_bias in zip(grads, ctx.has_bias, strict=True)]
         d_normed = grads[0].flatten(0, -2) @ weights[0]
         for d, weight in zip(grads[1:], weights[1:], strict=True):
             d_normed.addmm_(d.flatten(0, -2), weight)
-        d_x, *d_own = ctx.norm.backward(d_normed.view_as(y).to(y.dtype), x, statistics, *own)
+        d_x, *d_own = ctx.norm.backward(d_normed.view_as(x).to(x.dtype), x, statistics, *own)
         return None, None, d_x, None, *d_weights, *d_biases, *d_own
 
 
 class _LinearOfActivation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
-        ctx.save_for_backward(x, weight)
+        bent = ACTIVATIONS[activation].forward(x)
+        ctx.save_for_backward(x, bent, weight)
         ctx.activation, ctx.sum = activation, _own_sum(weight)
-        return _linear(ACTIVATIONS[activation].forward(x), weight, bias)
+        return _linear(bent, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        d_x, bent = ACTIVATIONS[ctx.activation].again(grads[0] @ weight, x)
+        x, bent, weight = ctx.saved_tensors
         d_weight = _weight_gradient(grads[0], bent, ctx.sum)
+        d_x = ACTIVATIONS[ctx.activation].backward_(grads[0] @ weight, x)
         return d_x, d_weight, grads[0].flatten(0, -2).sum(0), None
 
 
 class _LinearOfSwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(gate, up, weight)
+        opened = F.silu(gate).mul_(up)
+        ctx.save_for_backward(gate, up, opened, weight)
         ctx.sum = _own_sum(weight)
-        return F.linear(F.silu(gate).mul_(up), weight)
+        return F.linear(opened, weight)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        gate, up, weight = ctx.saved_tensors
-        opened = F.silu(gate)
-        d_weight = _weight_gradient(grads[0], opened * up, ctx.sum)
+        gate, up, opened, weight = ctx.saved_tensors
+        d_weight = _weight_gradient(grads[0], opened, ctx.sum)
         d_inner = grads[0] @ weight
-        d_up = opened.mul_(d_inner)
+        d_up = F.silu(gate).mul_(d_inner)
         return torch.ops.aten.silu_backward(d_inner.mul_(up), gate), d_up, d_weight
 
 

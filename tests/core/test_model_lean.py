@@ -124,9 +124,10 @@ def test_gradients_are_those_of_finite_differences(
 
 
 @pytest.mark.parametrize(("lean", "plain", "shapes"), PAIRS)
-def test_nothing_but_the_inputs_and_a_scale_is_kept(
+def test_nothing_is_kept_but_what_goes_into_either_and_two_numbers_a_row(
     lean: Callable[..., Tensor], plain: Callable[..., Tensor], shapes: Sequence[tuple[int, ...]],
 ) -> None:
+    """Of a norm alone no more than its input."""
     def kept(function: Callable[..., Tensor]) -> int:
         inputs, found = inputs_of(shapes, torch.float32), {}
         theirs = {x.data_ptr() for x in inputs}
@@ -134,7 +135,8 @@ def test_nothing_but_the_inputs_and_a_scale_is_kept(
             function(*inputs)
         return sum(x.numel() for at, x in found.items() if at not in theirs)
 
-    assert kept(lean) <= 3 * 5  # one number a row
+    between = 0 if lean is lean_norm else 3 * 5 * 8
+    assert between <= kept(lean) <= between + 2 * 3 * 5
     assert kept(plain) >= 3 * 5 * 8
 
 
@@ -159,9 +161,8 @@ def test_gelu_is_torchs(dtype: torch.dtype, form: str, tolerance: float, monkeyp
     monkeypatch.setattr(gelu, "GELU_PIECE", 300)
     x = torch.cat([numbers(10, 100).detach() * 4, torch.linspace(-30, 30, 100)[None]]).to(dtype).view(1, 11, 100)
     d_y = numbers(1, 11, 100, dtype=dtype, seed=2).detach()
-    d_x, again = gelu.gelu_again(d_y.clone(), x)
-    plain = F.gelu(x, approximate=form)
-    for found, expected in ((gelu.gelu(x), plain), (again, plain),
+    d_x = gelu.gelu_backward_(d_y.clone(), x)
+    for found, expected in ((gelu.gelu(x), F.gelu(x, approximate=form)),
                             (d_x, torch.ops.aten.gelu_backward(d_y, x, approximate=form))):
         assert found.dtype == dtype
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=tolerance)
