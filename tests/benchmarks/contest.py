@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import ParamSpec, TypeVar
+from unittest.mock import patch
 
 from atlas_core.config import Config
 from tests.benchmarks import child
 from tests.benchmarks.child import Reading
+from tests.benchmarks.contestants import ENVIRONMENT
 from tests.benchmarks.section import Effort
 
 P = ParamSpec("P")
@@ -70,7 +73,7 @@ def _steps_of_a_round(run: Callable[[int], Reading], seconds: float) -> int:
 @contextmanager
 def _contestant(kind: str, config: Config, dataset: Path) -> Iterator[Callable[[int], Reading]]:
     """A process that makes steps when told to, and otherwise sleeps."""
-    with own_process() as process:
+    with own_process(ENVIRONMENT.get(kind)) as process:
         process.submit(child.build, kind, config, dataset).result()
         yield lambda steps: process.submit(child.run, steps).result()
 
@@ -81,6 +84,12 @@ def in_fresh_process(function: Callable[P, R], *args: P.args, **options: P.kwarg
         return process.submit(function, *args, **options).result()
 
 
-def own_process() -> ProcessPoolExecutor:
-    """A process that does what is submitted to it, one thing after the other, and sleeps meanwhile."""
-    return ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+def own_process(environment: Mapping[str, str] | None = None) -> ProcessPoolExecutor:
+    """A process that does what is submitted to it, one thing after the other, and sleeps meanwhile.
+
+    `environment` is added to what it inherits, before it loads anything.
+    """
+    process = ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+    with patch.dict(os.environ, environment or {}):
+        process.submit(int).result()  # it begins with its first work
+    return process

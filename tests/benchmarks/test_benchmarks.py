@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from tests.benchmarks import (
     saving,
 )
 from tests.benchmarks.child import Reading
-from tests.benchmarks.contest import Result, contest
+from tests.benchmarks.contest import Result, contest, own_process
 from tests.benchmarks.learners import Point
 from tests.benchmarks.quality import Learner
 from tests.benchmarks.rival import Rival
@@ -141,6 +142,13 @@ def test_a_case_compares_like_with_like(dataset: Path) -> None:
 
 
 # ---- the programs ---------------------------------------------------------------------------------
+
+
+def test_a_process_has_an_environment_of_its_own() -> None:
+    with own_process({"GOMP_SPINCOUNT": "7"}) as process:
+        assert process.submit(os.getenv, "GOMP_SPINCOUNT").result() == "7"
+    assert os.environ.get("GOMP_SPINCOUNT") != "7"
+    assert set(contestants.ENVIRONMENT) <= set(contestants.KINDS)
 
 
 def test_contestants_run_in_turn(dataset: Path) -> None:
