@@ -42,7 +42,7 @@ def gelu_backward_(d_y: Tensor, x: Tensor) -> Tensor:
         wide = _widened(part)
         slope = wide.square()
         gate = _sigmoid(wide, slope)
-        slope.mul_(3 * SLOPE * CUBIC).add_(SLOPE)                            # of u
+        slope.mul_(3 * SLOPE * CUBIC).add_(SLOPE)                               # of u
         slope.mul_(wide).mul_(gate).addcmul_(slope, gate, value=-1).add_(gate)  # gate + x gate (1 - gate) u'
         piece.copy_(slope.mul_(piece))
     return d_y

@@ -1,8 +1,8 @@
 """Norms and non-linearities with the products behind them, keeping what goes into either for the backward pass.
 
-PyTorch keeps every elementary step's result, or, told not to, nothing between. Products want what they multiplied, so
-that is kept; everything else is computed once more. The formulas are those of `torch.nn.functional`'s `rms_norm`,
-`gelu`, `silu`, `relu` and `linear`, against which the tests hold them.
+PyTorch keeps every elementary step's result. Here only the inputs and what the products multiplied are kept, and the
+steps between are computed once more. The formulas are those of `torch.nn.functional`'s `rms_norm`, `gelu`, `silu`,
+`relu` and `linear`, against which the tests hold them.
 """
 
 from __future__ import annotations
