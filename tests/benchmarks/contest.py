@@ -89,7 +89,8 @@ def own_process(environment: Mapping[str, str] | None = None) -> ProcessPoolExec
 
     `environment` is added to what it inherits, before it loads anything.
     """
-    process = ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+    process = ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"),
+                                  initializer=child.end_with_parent)
     with patch.dict(os.environ, environment or {}):
         process.submit(int).result()  # it begins with its first work
     return process

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,6 +152,28 @@ def test_a_process_has_an_environment_of_its_own() -> None:
         assert process.submit(os.getenv, "GOMP_SPINCOUNT").result() == "7"
     assert os.environ.get("GOMP_SPINCOUNT") != "7"
     assert set(contestants.ENVIRONMENT) <= set(contestants.KINDS)
+
+
+def is_alive(status: Path) -> bool:
+    """Whether a process runs, by its file in /proc; one that nobody has buried yet does not."""
+    try:
+        return "State:\tZ" not in status.read_text(encoding="ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_a_process_ends_with_the_one_that_began_it() -> None:
+    begun = "from tests.benchmarks.contest import own_process as p; import os, time; q = p(); " \
+            "print(q.submit(os.getpid).result(), flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", begun], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = Path("/proc", parent.stdout.readline().strip(), "status")
+        assert is_alive(child)
+        parent.kill()
+    until = time.monotonic() + 30
+    while is_alive(child):
+        assert time.monotonic() < until, "it was left behind"
+        time.sleep(0.05)
 
 
 def test_contestants_run_in_turn(dataset: Path) -> None:
