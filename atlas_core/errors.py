@@ -20,6 +20,12 @@ class AtlasError(Exception):
         return f"{self.message} {self.remedy}".strip()
 
 
+def refused(error: OSError) -> tuple[str, str]:
+    """What the system would not do, in a sentence, and what to do about it."""
+    place = f"{error.filename} cannot be used" if error.filename else "The system refused something"
+    return f"{place}: {error.strerror or error}.", "Check the path, and that you may use it."
+
+
 class ConfigError(AtlasError, ValueError):
     """Settings that are wrong, unknown or contradict each other; `problems` lists every one, the message the first."""
 

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -251,11 +251,6 @@ class Smoother:
             self._mean = self._amount * self._mean + (1 - self._amount) * value
             self._weight = self._amount * self._weight + (1 - self._amount)
         return self._mean / self._weight if self._weight else value
-
-
-def smooth(values: Sequence[float], amount: float) -> list[float]:
-    """Each value averaged with those before it, as `Smoother` does."""
-    return list(map(Smoother(amount), values))
 
 
 def _number(value: float | None) -> float:

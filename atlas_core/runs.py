@@ -84,6 +84,11 @@ def stand_in(checkpoint: Path) -> Path:
     return checkpoint.with_name(f"{checkpoint.stem}_before.pt")
 
 
+def is_stand_in(checkpoint: Path) -> bool:
+    """Whether it is an older file whose name a newer one has taken or is about to take."""
+    return checkpoint.stem.endswith("_before")
+
+
 def read_sidecar(checkpoint: Path) -> CheckpointInfo | None:
     """What is known of a checkpoint, or None if it is not whole."""
     try:
@@ -116,9 +121,13 @@ def _is_sound(name: str, value: Any) -> bool:
 
 
 def checkpoints(run: Path) -> list[CheckpointInfo]:
-    """The whole checkpoints of a run, oldest first: by their steps, for clocks may be turned back."""
+    """The whole checkpoints of a run, oldest first: by their steps, for clocks may be turned back.
+
+    Of one step that has been written anew the older file comes first, if a crash has left it there.
+    """
     infos = [read_sidecar(path) for path in (run / CHECKPOINTS_FOLDER).glob("atlas_*.pt")]
-    return sorted((info for info in infos if info), key=lambda info: (info.step, info.path.name))
+    return sorted((info for info in infos if info),
+                  key=lambda info: (info.step, not is_stand_in(info.path), info.path.name))
 
 
 def newest(run: Path) -> CheckpointInfo | None:
@@ -220,7 +229,10 @@ def _stats(run: Path) -> Iterator[os.stat_result]:
 def list_runs(folder: Path | None = None) -> list[RunInfo]:
     """The runs in a folder (default: the user's), the one touched last first."""
     folder = folder or paths.runs_dir()
-    found = [inspect(path) for path in folder.iterdir() if is_run(path)] if folder.is_dir() else []
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(CheckpointError, FileNotFoundError):  # what is no run, or is deleted at this moment
+            found.append(inspect(path))
     return sorted(found, key=lambda info: info.updated_at, reverse=True)
 
 

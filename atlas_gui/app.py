@@ -75,7 +75,8 @@ def catch_mistakes(window: MainWindow) -> None:
         if issubclass(kind, KeyboardInterrupt):
             window.close()
             return
-        window.show_error(f"{kind.__name__}: {error}", "", "".join(traceback.format_exception(kind, error, trace)))
+        details = "".join(traceback.format_exception(kind, error, trace))
+        window.session.failed.emit(f"{kind.__name__}: {error}", "", details)  # by a signal, from whatever thread it is
 
     sys.excepthook = tell
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,7 @@ from atlas_gui.widgets.hardware_panel import HardwareNews
 READING_SECONDS = 1.0
 LOG_LINES = 500  # of earlier sessions
 LOG_LINE_CHARS = 2000  # ours are shorter
+MOST_CURVES = 256  # kept in memory
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class RunsSeen:
     """The user's runs, and each one's losses for its small curve."""
 
     infos: tuple[RunInfo, ...]
-    losses: dict[Path, list[float]]
+    losses: dict[Path, Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,20 @@ def show(folder: Path) -> Shown:
 
 def see_runs() -> RunsSeen:
     infos = runs.list_runs()
-    return RunsSeen(tuple(infos), {info.path: History.read(info.path / runs.METRICS_FILE).losses for info in infos})
+    return RunsSeen(tuple(infos), {info.path: _losses(info.path / runs.METRICS_FILE) for info in infos})
+
+
+def _losses(metrics: Path) -> Sequence[float]:
+    """The curve of a run, read anew only if its file has grown since: after each save all runs are looked at."""
+    with suppress(OSError):
+        known = metrics.stat()
+        return _losses_of(metrics, known.st_size, known.st_mtime_ns)
+    return ()
+
+
+@lru_cache(maxsize=MOST_CURVES)
+def _losses_of(metrics: Path, _bytes: int, _changed_ns: int) -> Sequence[float]:
+    return History.read(metrics).losses
 
 
 def readings(control: Control) -> Iterator[HardwareNews]:

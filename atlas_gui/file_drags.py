@@ -27,19 +27,19 @@ class FileDrags(QObject):
         super().__init__(window)
         self._window, self._judge = window, judge
         self.overlay = DropOverlay(window)
+        self._taken = False  # any of what hangs over the window; to look at thousands of files takes a while
         window.setAcceptDrops(True)
         for widget in (window, *window.findChildren(QWidget)):
             if widget.acceptDrops():
                 widget.installEventFilter(self)
 
     def _enter(self, event: QDragEnterEvent) -> None:
-        sentence, taken = self._judge(files_of(event))
-        self.overlay.announce(sentence, taken=taken)
+        sentence, self._taken = self._judge(files_of(event))
+        self.overlay.announce(sentence, taken=self._taken)
         event.acceptProposedAction()  # refused here, the drag would never be seen leaving
 
     def _move(self, event: QDragMoveEvent) -> None:
-        _, taken = self._judge(files_of(event))
-        event.setAccepted(taken)
+        event.setAccepted(self._taken)
 
     def _drop(self, event: QDropEvent) -> None:
         self.overlay.hide()

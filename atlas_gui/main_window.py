@@ -16,6 +16,7 @@ from PySide6.QtGui import (
     QCloseEvent,
     QDesktopServices,
     QImage,
+    QImageWriter,
     QKeySequence,
     QResizeEvent,
     QShortcut,
@@ -298,10 +299,9 @@ class MainWindow(QMainWindow):
         self.model_tab.set_enabled(not training, shows_the_run=self.session.trains_these)
         self.hardware_panel.set_target(self.session.target_temperature)
         self._show_command_line()
-        self.train_tab.set_waiting(state != IDLE)
+        self.train_tab.set_waiting(training or self.session.trains_after_preparing)
         self.train_tab.set_live(state in (TRAINING, PAUSING, PAUSED))
-        self.runs_tab.set_active(self.session.run.path if training and self.session.run else None,
-                                 paused=state == PAUSED)
+        self.runs_tab.set_active(self.session.at_work, paused=state == PAUSED)
         self._refresh_playground()
         self._words_timer.start(IDLE_WORDS_MS if state == IDLE else WORDS_MS)
         self._show_words()
@@ -326,8 +326,6 @@ class MainWindow(QMainWindow):
         self.train_tab.clear()
         self.train_tab.set_history(self.session.history)
         if opened is not None:
-            if self.session.training:  # it is about to be: nobody deletes it now
-                self.runs_tab.set_active(opened.info.path)
             self.train_tab.set_samples(opened.samples)
             self.train_tab.set_log(opened.log)
         self._refresh_playground()
@@ -357,7 +355,7 @@ class MainWindow(QMainWindow):
         run, state = session.run, session.state
         self._status.setText(sentences.status(STATUS[state], run.name if run else "", session.history, session.saved_at,
                                                 session.cooling)
-                             if session.training else WAITING.get(state, self._idle_status()))
+                             if session.started and session.training else WAITING.get(state, self._idle_status()))
         self.tray.set_status(self._status.text())
         if self.tabs.currentWidget() is self.runs_tab:
             self.runs_tab.show_ages()
@@ -459,6 +457,7 @@ class MainWindow(QMainWindow):
             self._machine.setText(f"{format.size(machine.total_bytes)} {what}")
 
     def _on_config_changed(self, config: Config) -> None:
+        self._minutes = None  # they were meant for the settings of before
         self.session.set_config(config)
         self._show_machine()
         if not self.session.training:  # else the panel shows what was wished for the run at work
@@ -601,7 +600,8 @@ class MainWindow(QMainWindow):
 
     def _on_run_deleted(self, freed_bytes: int) -> None:
         self.toast.show_news(f"Deleted. {format.size(freed_bytes)} are free again.", "good")
-        self._played = None
+        if self._played is not None and not runs.is_run(self._played):
+            self._played = None
         self._refresh_playground()
 
     def _on_export_wished(self) -> None:
@@ -628,7 +628,7 @@ class MainWindow(QMainWindow):
 
     def _on_image_export_wished(self, image: QImage) -> None:
         name, _ = QFileDialog.getSaveFileName(self, "Save the curve", self._suggested("loss.png"), "Pictures (*.png)")
-        if name and not image.save(name):
+        if name and not QImageWriter(name, b"png").write(image):  # `save` would go by a suffix that may be missing
             self.show_error(f"Cannot write {name}.", "Choose a folder you may write to.")
         elif name:
             self.toast.show_news(f"{Path(name).name} is saved.", "good")

@@ -139,7 +139,7 @@ def news(event: Event) -> tuple[str, str] | None:
 
 def drop(paths: Sequence[Path]) -> tuple[str, bool]:
     """What happens if these are dropped, and whether anything of it will be taken."""
-    suffixes = TEXT_SUFFIXES | LINES_SUFFIXES | ARCHIVE_SUFFIXES
+    suffixes = TEXT_SUFFIXES | LINES_SUFFIXES | ARCHIVE_SUFFIXES | {""}  # what has none is looked into
     good = [path for path in paths if path.is_dir() or path.suffix.lower() in suffixes]
     if not paths:
         return "This is not a file on this computer.", False

@@ -76,7 +76,7 @@ class Session(QObject):
     prepare_began = Signal()
     prepare_progressed = Signal(Progress)
     state_changed = Signal(str)
-    run_opened = Signal(object)  # Opened: show this run from now on
+    run_opened = Signal(object)  # Opened: show this run from now on; None: one that has nothing to show yet, or none
     training_event = Signal(object)
     text_piece = Signal(TextPiece)
     text_finished = Signal(Generated)
@@ -106,6 +106,7 @@ class Session(QObject):
         self.looked: Looked | None = None
         self.shown: Shown | None = None
         self.run: RunInfo | None = None  # the run on the Train tab, once it has a folder
+        self._at_work: Path | None = None  # the folder of the run that is trained, or read to be
         self.started: RunStarted | None = None
         self.history = History()
         self.saved_at: float | None = None
@@ -125,6 +126,7 @@ class Session(QObject):
         self._ready_made = [preset.config for preset in presets.all_presets().values()]
         self._run_read = False  # whether `_run_config` is that of the run at work
         self._measured = self.config  # what is being measured, or was
+        self._measure_next: Config | None = None  # what somebody waits for, while something else is still measured
         self._judged: set[tuple[str, str]] = set()  # what need not be measured any more
         self._train_control, self._prepare_control = Control(), Control()
         self._text_control, self._export_control, self._watch_control = Control(), Control(), Control()
@@ -161,6 +163,7 @@ class Session(QObject):
         self.sources = tuple(sources)
         self._chosen_dataset, self.looked = None, None
         self._show_dataset()
+        self._look_again = False  # whoever looks now looks at texts of before
         if self.sources:
             self._look()
 
@@ -179,6 +182,7 @@ class Session(QObject):
         """The person changed the settings."""
         self.config = config
         self._measure_control.stop()  # what was being measured may be wished no more
+        self._measure_next = None
         if self._quiet_timer.isActive():
             self._quiet_timer.start(MEASURE_AFTER_MS)  # anew: the person is choosing
         self._show_dataset()
@@ -243,12 +247,12 @@ class Session(QObject):
                          on_failed=self._on_look_failed, on_ended=self._on_look_ended)
 
     def _on_looked(self, looked: Looked) -> None:
-        if not self._look_again:
+        if self.sources and not self._look_again:
             self.looked = looked
             self.sources_looked_at.emit(list(looked.entries))
 
     def _on_look_failed(self, error: str, remedy: str, details: str) -> None:
-        if self._look_again:
+        if self._look_again or not self.sources:
             return
         known = self.dataset if self._train_after_preparing else None
         self._prepare_when_looked = self._train_after_preparing = False
@@ -349,6 +353,9 @@ class Session(QObject):
 
         `changes` of its settings, by their dotted keys, hold from now on: more steps for a finished one.
         """
+        if self.state == PREPARING:
+            self.failed.emit("Text is being prepared.", "Wait until it is, or cancel it on the Data tab.", "")
+            return
         if self.state != IDLE:
             self.failed.emit("Another run is at work.", "Stop it first; it is saved and can be resumed later.", "")
             return
@@ -357,6 +364,7 @@ class Session(QObject):
             return
         self._train_control, self.started = Control(), None  # an earlier run's takes no more wishes
         self._run_read = False
+        self._at_work = folder
         self._set_state(STARTING)
         self._crew.start("open", lambda: [errands.take_up(folder, rate_factor=rate_factor, changes=changes)],
                          on_event=self._on_taken_up, on_failed=self._on_take_up_failed)
@@ -428,6 +436,16 @@ class Session(QObject):
         return self.state in (STARTING, TRAINING, PAUSING, PAUSED, STOPPING)
 
     @property
+    def trains_after_preparing(self) -> bool:
+        """Whether the text that is prepared now is learned right afterwards."""
+        return self.state == PREPARING and self._train_after_preparing
+
+    @property
+    def at_work(self) -> Path | None:
+        """The folder of the run that is trained, or read to be trained."""
+        return self._at_work if self.training else None
+
+    @property
     def trains_these(self) -> bool:
         """Whether the settings that are chosen are those of the run at work, as far as they are not the machine's."""
         telling = [key for key in configuration.settings()
@@ -456,6 +474,7 @@ class Session(QObject):
         self.cooling = ""
         self._apart = False
         self._run_read = True
+        self._at_work = folder
         self.state = STARTING
         self.state_changed.emit(STARTING)  # also where it is no news: now it is known what will be trained
         self._crew.start("train", lambda: errands.watched(jobs.train(config, dataset, folder, control, resume=resume)),
@@ -486,6 +505,8 @@ class Session(QObject):
         elif isinstance(event, StateChanged) and self.state != STOPPING:
             self._set_state(PAUSED if event.state == "paused" else TRAINING)
         elif isinstance(event, Cooling):
+            if self.cooling:
+                self._first_step = None  # there were rests since
             self.cooling = format.cooling(event.state, event.target_c, event.idle, event.limit_w)
         elif isinstance(event, StepDone):
             self._measure_speed(event)
@@ -604,6 +625,8 @@ class Session(QObject):
             self.refresh_runs()
 
     def delete_run(self, folder: Path) -> None:
+        if self._crew.busy(f"delete {folder}"):
+            return
         if self.run is not None and self.run.path == folder:
             self.run, self.history = None, History()
             self.run_opened.emit(None)
@@ -663,6 +686,8 @@ class Session(QObject):
             self.failed.emit(error, remedy, details)
 
     def _on_export_event(self, event: Event) -> None:
+        if self._export_control.stopping:  # what is still on its way belongs to a dialog that was closed
+            return
         if isinstance(event, Progress):
             self.export_progressed.emit(event)
         elif isinstance(event, Exported):
@@ -720,12 +745,17 @@ class Session(QObject):
     def measure_now(self) -> bool:
         """Measure the chosen settings if their speed is not known, quiet or not, for somebody waits.
 
-        Whether they are being measured now.
+        Whether they are being measured now, or at once.
         """
         here = self.as_trained(self.config)
-        if self.state == IDLE and not self.measuring and speeds.known(here) is None:
+        if self.state != IDLE or speeds.known(here) is not None:
+            return False
+        if not self.measuring:
             self._measure(here)
-        return bool(self.measuring) and self._measured == here
+        elif self._measured != here or self._measure_control.stopping:
+            self._measure_control.stop()
+            self._measure_next = here
+        return True
 
     def _is_quickly_measured(self, config: Config) -> bool:
         """Whether there is memory for it now, and as far as can be guessed it is no matter of minutes."""
@@ -749,7 +779,11 @@ class Session(QObject):
             self._judged.clear()  # what is known now makes other guesses better
         elif not self._measure_control.stopping:  # it failed; else the next quiet moment will do
             self._judged.add(_work(self._measured))
-        self.estimate_changed.emit()
+        wished, self._measure_next = self._measure_next, None
+        if wished is not None and self.state == IDLE:
+            self._measure(wished)
+        else:
+            self.estimate_changed.emit()
 
     def fitted(self) -> Fitted:
         """The configuration made to fit into the memory that is free now."""

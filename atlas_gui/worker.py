@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 from PySide6.QtCore import QObject, Qt, QThread, Signal, Slot
 
-from atlas_core.errors import AtlasError
+from atlas_core.errors import AtlasError, refused
 from atlas_core.hardware.device import let_go
 
 STACK_BYTES = 16 * 2**20  # macOS gives a second thread 512 kB, too little for torch
@@ -70,6 +70,8 @@ class Worker(QObject):
             self.failed.emit(error.message, error.remedy, "")
         except MemoryError:
             self.failed.emit("The memory is full.", "Close other programs, or choose a smaller preset.", "")
+        except OSError as error:  # a disk that is full, a file that another program holds
+            self.failed.emit(*refused(error), "")
         except Exception as error:  # noqa: BLE001 - this is the border: whatever it was, the person is told
             self.failed.emit(f"{type(error).__name__}: {error}", "", traceback.format_exc())
         finally:

@@ -20,7 +20,7 @@ from typing import NoReturn
 from atlas_core import __version__, paths
 from atlas_core.cli import demo, estimate, evaluate, export, generate, lr_find, prepare, presets, runs, start, train
 from atlas_core.cli.show import JsonLines, OutputError, Show, Terminal, silence_stdout
-from atlas_core.errors import AtlasError
+from atlas_core.errors import AtlasError, refused
 from atlas_core.events import Failed, Finished
 
 VERBS = {
@@ -90,8 +90,7 @@ def _run(argv: Sequence[str], show: Show) -> int:
         raise
     except OSError as error:
         _log_traceback(argv)
-        place = f"{error.filename} cannot be used" if error.filename else "The system refused something"
-        return _fail(show, f"{place}: {error.strerror or error}.", "Check the path, and that you may use it.")
+        return _fail(show, *refused(error))
     except Exception as error:  # noqa: BLE001 - this is the border: whatever it was, the person is told
         return _fail(show, f"Something unforeseen went wrong ({type(error).__name__}: {error}).", _log_traceback(argv))
     return INTERRUPTED if show.interrupted else DONE

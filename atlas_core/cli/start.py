@@ -6,6 +6,8 @@ Each step of the walk is one of the other commands, and shows how to type it the
 from __future__ import annotations
 
 import argparse
+import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -107,10 +109,13 @@ def read_source(answer: str) -> Path | None:
     """A path that exists; None for the sample text."""
     if answer == SAMPLE:
         return None
-    path = Path(answer.strip("'\"")).expanduser()  # dragging a file into a terminal puts quotes around it
-    if not path.exists():
-        raise ValueError(f"There is no {path}; check the path.")
-    return path
+    meant = [answer.strip("'\"")]  # dragging a file into a terminal puts quotes around it
+    if sys.platform != "win32":
+        meant.append(re.sub(r"\\(.)", r"\1", answer))  # or, on macOS, backslashes before its blanks
+    found = [path for path in (Path(text).expanduser() for text in meant) if path.exists()]
+    if not found:
+        raise ValueError(f"There is no {meant[0]}; check the path.")
+    return found[0]
 
 
 def read_run_name(answer: str) -> Path:

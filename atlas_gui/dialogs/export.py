@@ -29,6 +29,7 @@ from PySide6.QtWidgets import (
 from atlas_core import format as people
 from atlas_core.events import Exported, Progress
 from atlas_core.runs import CheckpointInfo
+from atlas_core.shell import quoted
 from atlas_gui import theme
 
 WIDTH_PX = 640
@@ -310,7 +311,8 @@ def checkpoint_label(info: CheckpointInfo) -> str:
 def commands(path: Path, name: str) -> tuple[str, str]:
     """What to type for llama.cpp and for Ollama, quoted for the shell."""
     file, model = shlex.quote(str(path)), shlex.quote(name.lower())
-    llama = f'llama-completion -m {file} -no-cnv -p "Once upon a time"'  # llama-cli only chats since December 2025
+    # Not llama-cli, which only chats since December 2025.
+    llama = f'llama-completion -m {quoted(path)} -no-cnv -p "Once upon a time"'
     # The template hands the text over as it is; Ollama would dress it up as a chat.
     ollama = (f"""printf 'FROM %s\\nTEMPLATE "{{{{ .Prompt }}}}"\\n' {file} > Modelfile"""
               f" && ollama create {model} -f Modelfile && ollama run {model}")

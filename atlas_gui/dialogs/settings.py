@@ -76,8 +76,8 @@ class SettingsDialog(QDialog):
         form.addRow("Device", self.device_combo)
         form.addRow("Threads", self.threads_spin)
         form.addRow("Folder", home)
-        note = QLabel("Device and threads count from the next training or text on. To move the folder, set the "
-                      "environment variable ATLAS_HOME.")
+        note = QLabel("The device counts from the next training or text on, threads from the next training on. "
+                      "To move the folder, set the environment variable ATLAS_HOME.")
         note.setWordWrap(True)
         note.setProperty("role", "muted")
         column = QVBoxLayout(self)

@@ -232,7 +232,8 @@ class DataTab(QWidget):
     def show_dataset(self, summary: Mapping[str, Any], preview: Sequence[str], lengths: Sequence[int]) -> None:
         """Show a dataset's `meta.json`, the texts of its first tokens, and its documents' lengths in tokens."""
         self.dataset_view.show_dataset(summary, preview, lengths)
-        self.text_settings.show_counts(summary["cleaned"])
+        self.text_settings.show_counts(summary["cleaned"], {
+            f"data.{key}": value for key, value in summary["settings"].get("data", {}).items()})
         self.text_settings.more_button.setChecked(False)
         said = [f"{summary['name']}: {format.many(summary['documents'], 'document')}",
                 f"{format.count(tokens(summary))} tokens ({summary['tokenizer']})",
@@ -246,7 +247,7 @@ class DataTab(QWidget):
         """No dataset is open: say what to do next. What was said of another one holds no longer."""
         self.forget_notices()
         self.dataset_view.clear()
-        self.text_settings.show_counts({})
+        self.text_settings.show_counts({}, {})
         self._show_invitation()
 
     def set_epochs(self, epochs: float | None) -> None:

@@ -24,12 +24,13 @@ from PySide6.QtWidgets import (
 
 from atlas_core import format, memory
 from atlas_core.config import SECTIONS, Config
+from atlas_core.errors import ConfigError
 from atlas_core.hardware.device import MachineMemory, expected_memory
 from atlas_core.presets import Preset
 from atlas_gui import sentences, theme
 from atlas_gui.run_time import Expected
 from atlas_gui.widgets.command_line import CommandLine, train_command
-from atlas_gui.widgets.config_form import ConfigForm
+from atlas_gui.widgets.config_form import ConfigForm, in_words
 from atlas_gui.widgets.eliding_label import ElidingLabel
 from atlas_gui.widgets.memory_bar import MemoryBar
 from atlas_gui.widgets.preset_card import VERDICT_ROLES, VERDICT_SIGNS, CardFacts
@@ -210,10 +211,16 @@ class ModelTab(QWidget):
     def apply_changes(self, changes: Mapping[str, Any]) -> None:
         """Take over settings made elsewhere, such as the Data tab's; emits `config_changed` if any differ.
 
-        A tokenizer of another size takes `model.vocab_size` along. Raises `ConfigError` if the settings
-        contradict the others.
+        A tokenizer of another size takes `model.vocab_size` along, and entries that wait to agree with others go on
+        waiting. Raises `ConfigError` if the settings contradict the others.
         """
-        self._take_over(_changed(self.config(), changes))
+        config = _changed(self.config(), changes)
+        if config == self.config():
+            return
+        waiting = {key: value for key, value in self.form.pending().items() if key not in changes}
+        self._take_over(config)
+        for key, value in waiting.items():
+            self.form.edit(key, value)
 
     def set_machine(self, machine: MachineMemory) -> bool:
         """Memory to compare with, and whose it is. Whether that is another one than before."""
@@ -263,9 +270,18 @@ class ModelTab(QWidget):
         self.explain("")
 
     def _on_chosen(self, name: str) -> None:
+        """Show a preset with the text settings of before, as far as they agree with it."""
         own = {key: value for key, value in self.form.changes().items() if key.partition(".")[0] in TEXT_SECTIONS}
-        self._original = self._presets[name].config
-        self._take_over(_changed(self._original, own))
+        config, problems = self._presets[name].config, []
+        for key, value in own.items():
+            try:
+                config = _changed(config, {key: value})
+            except ConfigError as error:
+                problems += error.problems
+        self._take_over(config)
+        if problems:
+            self.explain(f"{name} leaves out what does not agree with it: {'; '.join(map(in_words, problems))}.",
+                         role="warning")
 
     def _take_over(self, config: Config) -> None:
         before, time = self.config(), self._time

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QWidget
 
 from atlas_core.config import Config, settings
+from atlas_core.shell import quoted
 from atlas_gui import theme
 
 COPIED_MS = 1500
@@ -62,7 +62,7 @@ def train_command(config: Config, preset: Config, *, dataset: Path | None, run: 
     for key in settings():
         if config.get(key) != preset.get(key):
             words += ["--set", f"{key}={_as_yaml(config.get(key))}"]
-    return shlex.join(words)
+    return quoted(*words)
 
 
 def _as_yaml(value: Any) -> str:

@@ -126,6 +126,10 @@ class ConfigForm(QWidget):
         """Why the values on the screen cannot be used together; empty if they can."""
         return list(self._problems)
 
+    def pending(self) -> dict[str, Any]:
+        """Entries that wait to agree with others, by dotted key."""
+        return dict(self._pending)
+
     def edit(self, key: str, value: Any) -> None:
         """Change one entry as the person does: with all that is pending or, if that fails, by itself."""
         self._pending[key] = value

@@ -63,8 +63,12 @@ class NumberSpin(QAbstractSpinBox):
             self.value_edited.emit(number)
 
     def _read(self, text: str) -> int | float | None:
-        """The number in `text`, with or without the unit and the gaps; None if there is none."""
-        bare = re.sub(r"[\s,_]", "", text.removesuffix(self._suffix.strip()))
+        """The number in `text`, with or without the unit and the gaps; None if there is none.
+
+        "0,5" is a half, as much of the world writes it; a comma before three digits of a whole number is a gap.
+        """
+        bare = re.sub(r"[\s_]", "", text.removesuffix(self._suffix.strip()))
+        bare = re.sub(r",(?=\d{3}(?!\d))", "", bare) if self._whole else bare.replace(",", ".")
         try:
             number = int(bare) if self._whole and "e" not in bare.lower() else float(bare)
         except ValueError:

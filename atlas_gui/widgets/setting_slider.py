@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QAbstractSpinBox, QDoubleSpinBox, QGridLayout, QLabel, QSlider, QSpinBox, QWidget
 
 from atlas_core.config import Setting
@@ -28,8 +28,6 @@ class Span:
 
 class SettingSlider(QWidget):
     """Label, number and slider for one setting; the slider stands at its end for a number beyond it."""
-
-    value_changed = Signal(float)
 
     def __init__(self, setting: Setting, label: str, span: Span, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -66,7 +64,6 @@ class SettingSlider(QWidget):
         self.slider.blockSignals(True)  # a number between two slider steps must stay as it was typed
         self.slider.setValue(round(value / self._span.step))
         self.slider.blockSignals(False)
-        self.value_changed.emit(value)
 
     def _on_slider_moved(self, position: int) -> None:
         value = position * self._span.step

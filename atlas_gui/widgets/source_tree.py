@@ -23,6 +23,7 @@ from PySide6.QtWidgets import (
 from atlas_core import format
 from atlas_core.text.sources import SourceEntry
 from atlas_gui import theme
+from atlas_gui.widgets.eliding_label import plain_tip
 
 SHOWN_ENTRIES = 300  # of one source; an archive may hold a hundred thousand
 KINDS = {"text": "text", "lines": "one document a line", "other": "other"}
@@ -83,7 +84,7 @@ class SourceTree(QTreeWidget):
         else:
             item = self._folder_item(source, entries)
         item.setData(0, SOURCE_ROLE, source)
-        item.setToolTip(0, str(source))
+        item.setToolTip(0, plain_tip(str(source)))
         item.setIcon(0, theme.icon(_icon_name(source, entries)))
         return item
 
@@ -106,10 +107,10 @@ class SourceTree(QTreeWidget):
         name = posixpath.relpath(entry.name, below) if below else entry.name
         item = QTreeWidgetItem([name, format.size(entry.bytes), KINDS.get(entry.kind, entry.kind)])
         item.setTextAlignment(1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        item.setToolTip(0, entry.name)
+        item.setToolTip(0, plain_tip(entry.name))
         if entry.skipped:
             item.setText(2, f"skipped: {entry.skipped}")
-            item.setToolTip(2, entry.skipped)
+            item.setToolTip(2, plain_tip(entry.skipped))
             for column in range(3):
                 item.setForeground(column, QBrush(QColor(theme.colors().muted)))
         return item

@@ -87,12 +87,15 @@ class TextSettings(QWidget):
         for key, switch in self.switches.items():
             switch.setChecked(config.get(key))
 
-    def show_counts(self, cleaned: Mapping[str, int]) -> None:
-        """Say beside each switch what it did; `cleaned` counts characters, as `meta.json` does."""
+    def show_counts(self, cleaned: Mapping[str, int], made_with: Mapping[str, bool]) -> None:
+        """Say beside each switch what it did; `cleaned` counts characters, as `meta.json` does.
+
+        `made_with` are the dataset's own switches: what was off has done nothing, so nothing is said of it.
+        """
         for key, (text, kinds) in SWITCHES.items():
             number = sum(cleaned.get(kind, 0) for kind in kinds)
             told = f"{format.count(number)} characters" if number else "nothing to do"
-            self.switches[key].setText(f"{text}: {told}" if cleaned else text)
+            self.switches[key].setText(f"{text}: {told}" if cleaned and made_with.get(key, True) else text)
 
 
 def tokenizer_label(name: str) -> str:

@@ -40,6 +40,7 @@ class Toast(QFrame):
         self._waiting: deque[tuple[str, str]] = deque(maxlen=5)
         self._icon = QLabel()
         self._text = QLabel()
+        self._text.setTextFormat(Qt.TextFormat.PlainText)
         self._text.setWordWrap(True)
         self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         close = QPushButton(theme.icon("close", "muted"), "")

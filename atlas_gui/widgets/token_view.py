@@ -11,6 +11,7 @@ from PySide6.QtGui import QColor, QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QFrame, QTextEdit, QWidget
 
 from atlas_gui import theme
+from atlas_gui.widgets.eliding_label import plain_tip
 
 TINT_ALPHA = 70  # of 255: the text stays readable on both backgrounds
 TINTS = theme.SERIES[:5]
@@ -46,7 +47,7 @@ class TokenView(QTextEdit):
             style.setBackground(tint)
             style.setForeground(QColor(theme.colors().text))
             style.setFont(theme.mono_font())
-            style.setToolTip(f"token {place + 1}: {piece!r}")
+            style.setToolTip(plain_tip(f"token {place + 1}: {piece!r}"))
             cursor.insertText(piece.replace("\n", "↵").replace("↵", "↵\n"), style)
         cursor.endEditBlock()
         self.moveCursor(QTextCursor.MoveOperation.Start)

@@ -96,7 +96,7 @@ def test_perplexity_never_overflows() -> None:
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1), st.floats(0, 0.999))
 def test_smoothing_stays_within_the_values_and_starts_at_the_first(values: list[float], amount: float) -> None:
-    smoothed = history.smooth(values, amount)
+    smoothed = list(map(history.Smoother(amount), values))
     assert len(smoothed) == len(values)
     assert smoothed[0] == pytest.approx(values[0], abs=1e-6)
     slack = 1e-6 * max(1.0, *map(abs, values))
@@ -104,5 +104,5 @@ def test_smoothing_stays_within_the_values_and_starts_at_the_first(values: list[
 
 
 def test_smoothing_by_nothing_changes_nothing_and_skips_what_is_no_number() -> None:
-    assert history.smooth([3.0, 1.0], 0.0) == [3.0, 1.0]
-    assert history.smooth([3.0, math.nan, 3.0], 0.9) == pytest.approx([3.0, 3.0, 3.0])
+    assert list(map(history.Smoother(0.0), [3.0, 1.0])) == [3.0, 1.0]
+    assert list(map(history.Smoother(0.9), [3.0, math.nan, 3.0])) == pytest.approx([3.0, 3.0, 3.0])

@@ -76,6 +76,15 @@ def test_numbers_may_be_written_with_exponent_unit_or_gaps(form, qtbot):
     assert form.config().training.max_steps == 12500
 
 
+def test_a_comma_is_a_decimal_point_or_a_gap_and_never_lost(form, qtbot):
+    type_into(qtbot, editor(form, "training.learning_rate"), "0,001")
+    type_into(qtbot, editor(form, "training.max_steps"), "12,500")
+    assert form.config().training.learning_rate == 1e-3
+    assert form.config().training.max_steps == 12500
+    type_into(qtbot, editor(form, "model.num_layers"), "3,5")
+    assert form.config().model.num_layers == 3  # not 35
+
+
 def test_a_number_out_of_bounds_is_not_handed_out_and_goes_back(form, qtbot):
     spin = editor(form, "model.dropout")
     with qtbot.assertNotEmitted(form.config_changed):

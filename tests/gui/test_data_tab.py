@@ -187,6 +187,13 @@ def test_a_dataset_is_shown_with_its_own_numbers(tab, dataset):
     assert tab.text_settings.switches["data.clean_control"].text().endswith(": 60 characters")
 
 
+def test_nothing_is_said_of_a_step_that_was_switched_off(tab, archive, tmp_path):
+    *_, prepared = prepare([archive], tmp_path / "plays", CONFIG.replace({"data.clean_control": False}), Control())
+    show(tab, Dataset.open(prepared.path))
+    assert ":" not in tab.text_settings.switches["data.clean_control"].text()
+    assert ":" in tab.text_settings.switches["data.clean_unicode"].text()
+
+
 def test_the_coloured_page_is_the_text_itself(tab, dataset):
     show(tab, dataset)
     shown = tab.dataset_view.token_view.toPlainText().replace("↵\n", "\n")

@@ -212,6 +212,24 @@ def test_another_card_leaves_the_text_settings_that_were_made(tab, qtbot):
     assert tab.original() == presets.find("NANO").config
 
 
+def test_a_card_that_a_text_setting_contradicts_is_shown_without_it(tab, qtbot):
+    tab.apply_changes({"data.stride": 256, "data.text_field": "content"})  # NANO has windows of 128 tokens
+    qtbot.mouseClick(tab.preset_list.card("NANO"), Qt.MouseButton.LeftButton)
+    assert tab.config() == presets.find("NANO").config.replace({"data.text_field": "content"})
+    assert "NANO leaves out what does not agree with it" in tab.findChild(QLabel, "fitReasons").text()
+
+
+def test_an_entry_that_waits_to_agree_survives_settings_from_elsewhere(tab):
+    tab.form.edit("model.num_heads", 7)  # the width of 512 is no multiple
+    assert tab.form.pending() == {"model.num_heads": 7}
+    tab.apply_changes({"tokenizer.name": tab.config().tokenizer.name})
+    tab.apply_changes({"hardware.target_temperature": 70.0})
+    assert tab.form.pending() == {"model.num_heads": 7}
+    tab.apply_changes({"model.hidden_size": 448})
+    assert tab.config().model.num_heads == 7
+    assert tab.form.pending() == {}
+
+
 def test_a_card_that_is_new_is_wholly_in_sight(tab, qtbot):
     own = {f"OWN {number}": presets.Preset(f"OWN {number}", Config(name=f"OWN {number}"), builtin=False,
                                            path=Path())

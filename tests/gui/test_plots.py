@@ -7,8 +7,7 @@ import math
 import pytest
 from pytestqt.qtbot import QtBot
 
-from atlas_core import format
-from atlas_core.history import smooth
+from atlas_core import format, history
 from atlas_gui import theme
 from atlas_gui.widgets.growing_column import FIRST_LENGTH, GrowingColumn, Smoother
 from atlas_gui.widgets.metric_plot import STEPS, TIME, Curves, MetricPlot, log_ticks, round_ticks, short_number
@@ -26,7 +25,7 @@ def plot(qtbot: QtBot) -> MetricPlot:
 def curve(length: int) -> Curves:
     x = list(range(1, length + 1))
     losses = [2 + 6 * math.exp(-step / 200) for step in x]
-    return Curves(x, losses, smooth(losses, 0.9), x[::100], [loss + 0.1 for loss in losses[::100]])
+    return Curves(x, losses, list(map(history.Smoother(0.9), losses)), x[::100], [loss + 0.1 for loss in losses[::100]])
 
 
 def visible_x(plot: MetricPlot) -> tuple[float, float]:
@@ -55,7 +54,7 @@ def test_the_average_keeps_up_with_a_short_run_and_calms_a_long_one() -> None:
     short = list(map(Smoother(0.9), falling))
     assert short[0] == falling[0]
     assert short[-1] - falling[-1] < 0.25  # two or three steps behind, where an even average lags by seven
-    assert short[-1] < smooth(falling, 0.9)[-1]
+    assert short[-1] < list(map(history.Smoother(0.9), falling))[-1]
     noisy = [4.0 + step % 2 for step in range(400)]
     assert abs(list(map(Smoother(0.9), noisy))[-1] - 4.5) < 0.05
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,12 @@ from atlas_core import runs
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control
 from atlas_core.errors import AtlasError
-from atlas_core.events import Generated, StepDone, TextPiece
+from atlas_core.events import Generated, Progress, StepDone, TextPiece
 from atlas_core.forecast import Speed
 from atlas_core.hardware import speeds
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.text.dataset import read_meta
-from atlas_gui import run_time
+from atlas_gui import errands, run_time
 from atlas_gui.session import IDLE, PAUSED, PREPARING, STARTING, TRAINING, Session
 from atlas_gui.settings import Settings
 from tests.gui.conftest import JOB_MS
@@ -414,10 +415,95 @@ def test_another_pause_while_a_text_is_drawn_is_not_forgotten(qtbot: QtBot, sess
     qtbot.waitUntil(lambda: session.state == IDLE, timeout=JOB_MS)
 
 
-def test_what_is_measured_for_another_model_is_no_measurement_of_this_one(
-        session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Session, "measuring", property(lambda _: "MICRO"))
-    session._measured = session.config.replace({"model.hidden_size": 64})
-    assert not session.measure_now()
-    session._measured = session.as_trained(session.config)
+def test_what_somebody_waits_for_is_measured_in_place_of_what_is_measured_unasked(
+        qtbot: QtBot, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Config] = []
+
+    def measured(config: Config, _dataset: object, control: Control) -> Iterator[object]:
+        asked.append(config)
+        while not control.stopping:
+            control.wait(0.01)
+        yield from ()
+
+    monkeypatch.setattr(run_time, "measured", measured)
+    other, wished = session.config.replace({"model.hidden_size": 64}), session.as_trained(session.config)
+    session._measure(other)
     assert session.measure_now()
+    qtbot.waitUntil(lambda: asked == [other, wished], timeout=JOB_MS)
+    assert session.measure_now()  # at work already
+    session.set_config(other)  # it is not wished for any more
+    qtbot.waitUntil(lambda: not session.measuring, timeout=JOB_MS)
+    assert asked == [other, wished]
+
+
+def test_a_text_that_is_removed_while_it_is_looked_at_is_forgotten(
+        qtbot: QtBot, session: Session, zipped_text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, look = threading.Event(), errands.look
+
+    def slowly(sources: Sequence[Path]) -> Iterator[errands.Looked]:
+        go_on.wait(JOB_MS / 1000)
+        yield from look(sources)
+
+    monkeypatch.setattr(errands, "look", slowly)
+    session.set_sources([zipped_text])
+    session.set_sources([])
+    with qtbot.assertNotEmitted(session.sources_looked_at):
+        go_on.set()
+        qtbot.waitUntil(lambda: not session._crew.busy("look"), timeout=JOB_MS)
+    assert session.looked is None and session.dataset is None
+    session.set_sources([zipped_text])
+    qtbot.waitUntil(lambda: session.looked is not None, timeout=JOB_MS)
+
+
+def test_a_cancelled_export_says_nothing_to_the_next_dialog(qtbot: QtBot, session: Session) -> None:
+    session.cancel_export()
+    with qtbot.assertNotEmitted(session.export_progressed):
+        session._on_export_event(Progress(1, 2, "tensors", "Writing"))
+
+
+def test_a_run_is_deleted_once_however_often_that_is_wished(
+        qtbot: QtBot, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_to_the_end(qtbot, session)
+    assert session.run is not None
+    folder, go_on, delete = session.run.path, threading.Event(), runs.delete
+    monkeypatch.setattr(runs, "delete", lambda run: go_on.wait(JOB_MS / 1000) and delete(run))
+    with qtbot.waitSignal(session.run_deleted, timeout=JOB_MS):
+        session.delete_run(folder)
+        session.delete_run(folder)
+        go_on.set()
+    assert not folder.exists()
+
+
+def test_while_a_run_is_read_it_is_that_one_that_is_at_work(qtbot: QtBot, session: Session) -> None:
+    train_to_the_end(qtbot, session)
+    assert session.run is not None
+    first = session.run.path
+    train_to_the_end(qtbot, session)
+    session.resume_run(first, changes={"training.max_steps": 14})
+    assert session.run.path != first and session.at_work == first
+    qtbot.waitUntil(lambda: session.state == IDLE, timeout=JOB_MS)
+    assert session.at_work is None
+
+
+def test_who_resumes_while_text_is_prepared_is_told_what_is_at_work(qtbot: QtBot, session: Session) -> None:
+    with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
+        session.prepare()
+        assert session.state == PREPARING and not session.trains_after_preparing
+        with qtbot.waitSignal(session.failed) as told:
+            session.resume_run(Path("any"))
+    assert told.args[0] == "Text is being prepared."
+
+
+def test_a_curve_is_read_anew_only_when_it_has_grown(
+        qtbot: QtBot, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_to_the_end(qtbot, session)
+    assert session.run is not None
+    metrics = session.run.path / runs.METRICS_FILE
+    before = errands.see_runs().losses[session.run.path]
+    assert len(before) == 12
+    with monkeypatch.context() as unread:
+        unread.setattr(errands.History, "read", lambda _: pytest.fail("read again"))
+        assert errands.see_runs().losses[session.run.path] == before
+    with open(metrics, "ab") as file:
+        file.write(metrics.read_bytes().splitlines()[-2] + b"\n")
+    assert errands.see_runs().losses[session.run.path] is not before

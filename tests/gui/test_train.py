@@ -257,7 +257,7 @@ def test_the_time_left_is_told_from_the_pace_of_the_last_steps() -> None:
 
 
 @pytest.mark.parametrize(("paths", "taken"), [
-    ([Path("a.txt")], True), ([Path("a.ZIP")], True), ([Path("a.png"), Path("b.md")], True), ([Path("a.png")], False),
-    ([], False)])
+    ([Path("a.txt")], True), ([Path("a.ZIP")], True), ([Path("alice")], True),
+    ([Path("a.png"), Path("b.md")], True), ([Path("a.png")], False), ([], False)])
 def test_only_what_can_be_read_is_taken(paths: list[Path], taken: bool) -> None:
     assert sentences.drop(paths)[1] is taken

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,6 +19,7 @@ from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDialog,
+    QFileDialog,
     QLabel,
     QPlainTextEdit,
     QPushButton,
@@ -35,6 +37,7 @@ from atlas_core.forecast import Speed
 from atlas_core.format import SPACE
 from atlas_core.hardware import speeds
 from atlas_gui import run_time, sentences, theme
+from atlas_gui.app import catch_mistakes
 from atlas_gui.main_window import MainWindow
 from atlas_gui.session import IDLE, PAUSED, TRAINING
 from atlas_gui.settings import Settings
@@ -691,3 +694,52 @@ def test_a_screen_reader_hears_the_sentence_and_the_figures(tiny_window: MainWin
     assert heard(tiny_window.findChild(QLabel, "planSentence")) == tiny_window.run_bar.sentence != ""
     assert "tokens" in heard(tiny_window.findChild(QLabel, "datasetSummary"))
     assert heard(tiny_window.data_tab.dataset_view._numbers["documents"]) == "documents: 8"
+
+
+def test_only_the_run_that_is_deleted_leaves_the_playground(tiny_window: MainWindow, qtbot: QtBot) -> None:
+    window, folders = tiny_window, []
+    for _ in range(2):
+        click(qtbot, window, "trainButton")
+        qtbot.waitUntil(lambda: window.session.run is not None and window.session.run.state == "done", timeout=JOB_MS)
+        assert window.session.run is not None
+        folders.append(window.session.run.path)
+        wait_for(qtbot, window, IDLE)
+        window.session.run = None
+    window.runs_tab.play_requested.emit(folders[0])
+    played = window.playground_tab.source()
+    assert str(folders[0]) in played
+    for folder, left in ((folders[1], played), (folders[0], "")):
+        with qtbot.waitSignal(window.session.run_deleted, timeout=JOB_MS):
+            window.session.delete_run(folder)
+        assert (window.playground_tab.source() or "") == left
+
+
+def test_a_curve_is_saved_also_without_a_suffix(
+        window: MainWindow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "curve"), ""))
+    window.train_tab.image_export_requested.emit(window.grab().toImage())
+    assert (tmp_path / "curve").read_bytes().startswith(b"\x89PNG")
+
+
+def test_preparing_alone_promises_no_training(tiny_window: MainWindow, qtbot: QtBot) -> None:
+    waiting: list[bool] = []
+    tiny_window.train_tab.set_waiting = waiting.append  # type: ignore[method-assign]
+    with qtbot.waitSignal(tiny_window.session.became_quiet, timeout=JOB_MS):
+        tiny_window.session.prepare()
+    assert not any(waiting)
+    with qtbot.waitSignal(tiny_window.session.became_quiet, timeout=JOB_MS):
+        tiny_window.session.train()
+    assert any(waiting) and not waiting[-1]
+
+
+def test_a_mistake_in_any_thread_is_told_by_the_window(window: MainWindow, qtbot: QtBot,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    catch_mistakes(window)
+    hook = sys.excepthook
+    thread = threading.Thread(target=lambda: hook(ValueError, ValueError("odd"), None))
+    thread.start()
+    thread.join()
+    shown = dialog(qtbot, window, "errorDialog")
+    assert shown.thread() == window.thread()
+    shown.close()

@@ -98,6 +98,16 @@ def test_our_own_mistake_crosses_with_its_traceback(qtbot: QtBot) -> None:
     assert "in job" in details
 
 
+def test_what_the_system_refuses_is_a_sentence_and_no_mistake_of_ours(qtbot: QtBot) -> None:
+    def job() -> Iterator[int]:
+        raise PermissionError(13, "Permission denied", "run/log.txt")
+        yield
+
+    [(error, remedy, details)] = run(qtbot, Worker(job)).failures
+    assert error == "run/log.txt cannot be used: Permission denied."
+    assert remedy and not details
+
+
 def test_a_failed_jobs_memory_is_free_and_given_back_when_its_end_is_heard(
     qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
