@@ -31,6 +31,9 @@ FUTURE = (
     "training.early_stopping_patience", "training.early_stopping_min_gain", "training.spike_patience",
     "training.max_rollbacks", "evaluation.eval_batches",
 )
+# Of these, what losses depend on beside the learning rate.
+LEARNING = ("model.dropout", "model.attention_dropout", "training.weight_decay", "training.muon_interval",
+            "training.head_start_steps", "training.beta1", "training.beta2", "training.max_grad_norm")
 # The same mathematics, rounded or added up in another way (dropout draws other masks for other batches).
 DIGITS = (
     "training.batch_size", "training.gradient_accumulation_steps", "training.gradient_checkpointing",
@@ -91,6 +94,12 @@ def future(saved: Config, wished: Config, step: int, *, factor: float = 1.0) -> 
         return []
     sentence = f"Changed since the checkpoint: {', '.join(changed)}."
     return [f"{sentence} {rates(saved.training, wished.training, step, factor=factor)}".rstrip()]
+
+
+def learns_alike(saved: Config, wished: Config, step: int) -> bool:
+    """Whether losses after `step` steps compare with those before: the same dropout, optimizer and learning rate."""
+    same_rate = learning_rate(step, saved.training) == learning_rate(step, wished.training)
+    return same_rate and not _changes(saved, wished, LEARNING)
 
 
 def rates(saved: Training, wished: Training, step: int, *, factor: float = 1.0) -> str:

@@ -87,10 +87,11 @@ def fit_to_time(config: Config, speed: Speed, seconds: float, *, train_tokens: i
 
 
 def with_steps(config: Config, steps: int) -> Config:
-    """`config` for so many steps; the warm-up keeps its share of them."""
+    """`config` for so many steps; the warm-up keeps its share of them, and a head start ends within them."""
     t = config.training
     return config.replace({"training.max_steps": steps,
-                           "training.warmup_steps": min(steps, round(t.warmup_steps * steps / t.max_steps))})
+                           "training.warmup_steps": min(steps, round(t.warmup_steps * steps / t.max_steps)),
+                           "training.head_start_steps": min(steps, t.head_start_steps)})
 
 
 def _ever_smaller(config: Config) -> Iterator[Config]:

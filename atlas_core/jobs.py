@@ -329,9 +329,10 @@ def demo(out: Path, control: Control, seconds: float = DEMO_SECONDS) -> Iterator
 def _train_for(config: Config, dataset: Path, run: Path, control: Control, seconds: float) -> Iterator[Event]:
     """A training planned for the time there is."""
     for item in within(config, seconds, dataset=dataset):
+        if control.stopping:
+            return
         if isinstance(item, Fitted):
             config = item.config
         else:
             yield item
-    if not control.stopping:
-        yield from train(config, dataset, run, control)
+    yield from train(config, dataset, run, control)

@@ -13,12 +13,12 @@ from atlas_core.config import Config, Model
 
 GIB = 2**30
 RUNTIME_BYTES = {"cpu": 256 * 2**20, "cuda": 700 * 2**20, "mps": 500 * 2**20}  # measured for the processor alone
-BETWEEN_TENSORS = 1 / 8  # of memory is lost between blocks of the C library's allocator, about: measured
+BETWEEN_TENSORS = 1 / 8  # of memory that the C library's allocator loses between its blocks, about: measured
 LOGITS_BYTES = 2**27  # of the output layer's results, as many as exist at once
 COMPILER_BYTES = 80 * 2**20  # of torch's compiler, which checkpointing and bitsandbytes load too: measured
 EIGHT_BIT_BYTES = 60 * 2**20  # of bitsandbytes beside that: measured
-KERNEL_BYTES = {"fp32": 670_000, "bf16": 1_390_000}  # oneDNN's own of one product, at most: measured, one processor
-KERNEL_TOKEN_BYTES = {"fp32": 1060, "bf16": 680}     # and for each token, until then
+KERNEL_BYTES = {"fp32": 670_000, "bf16": 1_390_000}  # oneDNN's scratch for a product, at most: measured, one processor
+KERNEL_TOKEN_BYTES = {"fp32": 1060, "bf16": 680}     # of it for each token, up to that limit
 SUM_PIECE = 2**18  # numbers of a gradient that `model/summing.py` widens at once: cached, and work for all threads
 GELU_PIECE = 2**18  # numbers that `model/gelu.py` takes at once on a processor
 PIECE = 2**20  # numbers that `training/lowmem.py` widens at once
@@ -193,7 +193,7 @@ class _Step:
     def _attention(self) -> int:
         """Queries, keys, values and the result; the kernel's logarithm of each sum, or the weights themselves."""
         T, heads = self.model.max_seq_len, self.model.num_heads
-        if self.attends == "blocks":  # copies of all four; of a single window, views that hold on to what they show
+        if self.attends == "blocks":  # copies of all four; of a single window views, which keep all they were cut from
             block = query_block(T, self.work)
             ends = [min(start + block, T) for start in range(0, T, block)]
             pairs = sum((end - start) * end for start, end in zip([0, *ends], ends, strict=False))

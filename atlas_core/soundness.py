@@ -24,7 +24,8 @@ def newest_sound(run: Path, *, until: float = math.inf,
     steps = {path: _step(path) for path in _named(run)}
     flawed = [path for path, step in steps.items() if step is None]
     newest = None
-    for step, path in sorted(((step, path) for path, step in steps.items() if step is not None), reverse=True):
+    known = [(step, not runs.is_stand_in(path), path) for path, step in steps.items() if step is not None]
+    for step, _, path in sorted(known, reverse=True):
         is_best = path.name == runs.BEST
         if step > (best_until if is_best else until) or (newest is not None and not is_best):
             continue
@@ -91,7 +92,7 @@ def _named(run: Path) -> list[Path]:
     folder = run / runs.CHECKPOINTS_FOLDER
     found = set(folder.glob("atlas_*.pt"))
     alone = {path.with_suffix(".pt") for path in folder.glob("atlas_*.json")} - found
-    changing = {path for path in alone if path.stem.endswith("_before") or runs.stand_in(path) in found}
+    changing = {path for path in alone if runs.is_stand_in(path) or runs.stand_in(path) in found}
     return sorted(found | (alone - changing))
 
 

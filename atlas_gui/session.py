@@ -794,7 +794,8 @@ class Session(QObject):
     def within(self, seconds: float) -> Fitted:
         """The configuration with as many steps as this machine makes in that time. Raises `AtlasError`."""
         found = run_time.within(self.as_trained(self.config), seconds, self.shown.meta if self.shown else None)
-        planned = {key: found.config.get(key) for key in ("training.max_steps", "training.warmup_steps")}
+        planned = {key: found.config.get(key) for key in (
+            "training.max_steps", "training.warmup_steps", "training.head_start_steps")}
         return dataclasses.replace(found, config=self.config.replace(planned))
 
     @Slot(object)

@@ -54,9 +54,9 @@ def llama_check(path: Path, model: AtlasLM, tokenizer: AtlasTokenizer,
     to open the file or disagrees on most tokens. Coarse types and near ties may cost some; the reader may judge.
     """
     start = [tokenizer.eos_id]
-    count = min(LLAMA_TOKENS, model.config.max_seq_len - len(start))
+    wanted = min(LLAMA_TOKENS, model.config.max_seq_len - len(start))
     try:
-        asking = greedy_steps(path, start, count, timeout_seconds=timeout_seconds)
+        asking = greedy_steps(path, start, wanted, timeout_seconds=timeout_seconds)
         text = yield from _told(asking, Progress(0, 0, "", "Asking llama.cpp"))
     except LlamaUnavailable as reason:
         return f"not checked with llama.cpp: {reason}"
@@ -123,8 +123,8 @@ def _as_f16(planned: Iterable[Any], type: str) -> str:
     """A remark on matrices that the wanted type could not hold."""
     if type == "f16":
         return ""
-    count = sum(tensor.type == GGMLQuantizationType.F16 for tensor in planned)
-    return f" ({count} of them in f16: {type} needs rows of whole blocks of 32)" if count else ""
+    others = sum(tensor.type == GGMLQuantizationType.F16 for tensor in planned)
+    return f" ({others} of them in f16: {type} needs rows of whole blocks of 32)" if others else ""
 
 
 def _compare_settings(reader: GGUFReader, model: AtlasLM, tokenizer: AtlasTokenizer, config: Config) -> str:

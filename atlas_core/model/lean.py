@@ -78,7 +78,8 @@ NORMS: dict[type[nn.Module], Norm] = {
 
 def linears_of_norm(x: Tensor, norm: nn.Module, *linears: nn.Linear) -> tuple[Tensor, ...]:
     """linear(norm(x)) for each of `linears`: x (..., H) -> one (..., out) for each."""
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():  # a compiler decides itself what to keep
+    own_kernel = isinstance(norm, RMSNorm) and x.device.type != "cpu"
+    if own_kernel or torch.compiler.is_compiling() or not torch.is_grad_enabled():  # a compiler decides what to keep
         normed = norm(x)
         return tuple(linear(normed) for linear in linears)
     weights = _in_autocast_type(*(linear.weight for linear in linears))

@@ -33,6 +33,7 @@ from atlas_core.history import perplexity
 from atlas_core.model.gpt import AtlasLM
 from atlas_core.paths import beside, cannot_write, discard, replace, sync_folder, write_atomically
 from atlas_core.text.tokenizer import AtlasTokenizer
+from atlas_core.training.plain_errors import is_out_of_memory
 
 FORMAT = 2
 KEYS = ("format", "config", "tokenizer", "model", "optimizers", "scaler", "progress")
@@ -40,7 +41,7 @@ KEYS = ("format", "config", "tokenizer", "model", "optimizers", "scaler", "progr
 
 @dataclass
 class Progress:
-    """Where a run stands. Everything random or ordered is a function of the seed and `text_step`, so this is all.
+    """Where a run stands. What is random or ordered is a function of the seed and these counts, so this is all.
 
     `epoch_loss` sums the losses of `epoch_steps` steps since the epoch began. `gained_val_loss` is the last validation
     loss that was a gain, and `stale_validations` counts those since. What follows is the seat-belt's (`recovery.py`):
@@ -214,6 +215,8 @@ def _save(state: dict[str, Any], digested: _Digested) -> None:
     try:
         torch.save(state, digested)  # type: ignore[arg-type]  # it asks for no more than to write and to flush
     except RuntimeError as error:
+        if digested.error is None and is_out_of_memory(error):
+            raise AtlasError("The memory is not enough to write it.", "Close other programs.") from error
         raise (digested.error or OSError()) from error
 
 
@@ -282,18 +285,22 @@ def set_aside_after(run: Path, step: int) -> list[Path]:
 def set_aside(run: Path, checkpoints: Iterable[Path]) -> list[Path]:
     """Move these checkpoints out of the way; returns where they are now. Nothing is deleted.
 
-    One without its `.json` stays: it never counted, and the run writes it again when it comes to its step.
+    One without its `.json` stays: it never counted, and the run writes it again when it comes to its step. Raises
+    `AtlasError` if the disk refuses.
     """
     moved = []
     folder = run / runs.CHECKPOINTS_FOLDER / runs.SET_ASIDE_FOLDER
-    for path in checkpoints:
-        if runs.sidecar(path).exists():
-            folder.mkdir(exist_ok=True)
-            target = _free_name(folder, path)
-            replace(runs.sidecar(path), runs.sidecar(target))  # first: without it the file does not count
-            with suppress(FileNotFoundError):
-                replace(path, target)
-            moved.append(target)
+    try:
+        for path in checkpoints:
+            if runs.sidecar(path).exists():
+                folder.mkdir(exist_ok=True)
+                target = _free_name(folder, path)
+                replace(runs.sidecar(path), runs.sidecar(target))  # first: without it the file does not count
+                with suppress(FileNotFoundError):
+                    replace(path, target)
+                moved.append(target)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
     return moved
 
 

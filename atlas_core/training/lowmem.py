@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from atlas_core.errors import ConfigError
+from atlas_core.memory import PIECE
 from atlas_core.training.chance import seed_of_step
 
-PIECE = 2**20  # numbers that are widened at once
 BLOCK = 256  # moments that share a scale; divides PIECE
 SMALLEST = 4096  # tensors of fewer numbers keep moments of fp32: there is nothing to gain
 

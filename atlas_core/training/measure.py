@@ -1,6 +1,7 @@
-"""Times a few real steps of a configuration, a validation, a checkpoint and a sample. Leaves nothing behind.
+"""Times a few real steps of a configuration, a validation, a checkpoint and a sample.
 
-What that means for a whole run is `forecast.py`'s arithmetic.
+Leaves nothing behind but the way of computing that was found quickest (`calibration.py`). What that means for a whole
+run is `forecast.py`'s arithmetic.
 """
 
 from __future__ import annotations

@@ -25,9 +25,9 @@ class Muon(Optimizer):
     """Moves nearly as `torch.optim.Muon` does with steps as long as AdamW's, by other polynomials.
 
     parts: for each matrix, of how many rows those are that it is joined from; each is turned for itself. Without it
-    each matrix is one. interval: each matrix moves every so many steps, by the momentum of them all and as far as their
-    rates together; they take turns, so that the work is spread over the steps. products: the type that directions are
-    multiplied in, fp32 or bf16, which bring singular values equally near to 1.
+    each matrix is one. interval: each matrix moves every so many steps, by the momentum of them all and by the sum of
+    their learning rates; they take turns, so that the work is spread over the steps. products: the type that directions
+    are multiplied in, fp32 or bf16, which bring singular values equally near to 1.
     """
 
     def __init__(self, matrices: Sequence[nn.Parameter], *, lr: float, weight_decay: float, momentum: float = 0.95,

@@ -71,7 +71,10 @@ def load_optimizers(optimizers: Sequence[Optimizer], states: Sequence[dict[str, 
     """Take the moments from a checkpoint; decay and betas stay as they are set now."""
     for optimizer, state in zip(optimizers, states, strict=True):
         wished = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-        optimizer.load_state_dict(state)
+        # AdamW keeps its count of steps where "fused" says, which is for the device of here to decide.
+        saved = [group | {key: here[key] for key in ("fused",) if key in here}
+                 for group, here in zip(state["param_groups"], wished, strict=True)]
+        optimizer.load_state_dict({**state, "param_groups": saved})
         for group, options in zip(optimizer.param_groups, wished, strict=True):
             group.update(options)
 

@@ -58,7 +58,7 @@ class Saver:
         self.run, self.config, self.lay_out = run, config, lay_out
         self.is_safe(safe)
         self.failed: AtlasError | None = None  # why the last save did, unless one has succeeded since
-        self.lost_best = False  # whether the best weights so far could not be kept
+        self.best_in_doubt = False  # whether the best weights so far may not be on the disk
         self.laid_out: Callable[[], None] = _nothing  # called when that was done
         self.before_counting: Callable[[], None] = _nothing  # makes durable what must not be behind a checkpoint
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="saving", initializer=_be_nicer)
@@ -76,7 +76,7 @@ class Saver:
         return any(not save.written.done() for save in self._saves)
 
     def would_wait(self, progress: Progress) -> bool:
-        """Whether a save of this moment had to wait for one in flight: for its own snapshot nothing waits."""
+        """Whether a save of this moment had to wait for one in flight; a second save of the same moment need not."""
         return self.busy and not self._shows(progress)
 
     def save(self, kind: str, moment: Moment, *, beside: bool = True, prunes: bool = True) -> None:
@@ -136,8 +136,10 @@ class Saver:
                 self.lay_out(self.config)
                 self.laid_out()
             size = self._write_with_room(path, kind, moment, gone)
-        except (AtlasError, OSError) as error:
+        except (AtlasError, OSError, MemoryError) as error:
             failure = cannot_write(path, error) if isinstance(error, OSError) else error
+            if not isinstance(failure, AtlasError):
+                failure = AtlasError("The memory is not enough to write it.", "Close other programs.")
             return [*_told(gone), *self._not_written(kind, moment, failure, goes_on=beside)]
         self._bytes = size
         if prunes:
@@ -147,7 +149,7 @@ class Saver:
         if kind == "step":
             self.is_safe(moment.progress)
         elif kind == "best":
-            self.lost_best = False
+            self.best_in_doubt = False
         saved = CheckpointSaved(path, kind, moment.step, size, time.perf_counter() - started)
         again = [Notice("Checkpoints can be written again.")] if self.failed else []
         self.failed = None
@@ -175,7 +177,7 @@ class Saver:
         kept = f"The last good one is {good.path}." if good else "There is no earlier one."
         self.failed = AtlasError(f"The checkpoint of step {people.count(moment.step)} could not be written. "
                                  f"{error.message} {kept}", error.remedy)
-        self.lost_best = self.lost_best or kind == "best"
+        self.best_in_doubt = self.best_in_doubt or kind == "best"
         later = " Training goes on and tries again soon." if goes_on else ""
         return [Notice(f"{self.failed.message}{later}", "warning")] if first or not goes_on else []
 
@@ -184,7 +186,8 @@ def _be_nicer() -> None:
     """Leave the processor to training, where the system counts priority by thread (Linux)."""
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICER_BY))
+        with suppress(OSError):  # a sandbox may refuse
+            os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICER_BY))
 
 
 def snapshot(moment: Moment) -> Moment | None:

@@ -1,7 +1,8 @@
 """The training loop, as an iterator of events. Knows nothing of windows, terminals or log files.
 
-Everything random is a function of the seed and how much text lies behind: the order of the text, the dropout masks.
-So a run that goes on from a checkpoint takes the very steps it would have taken, and one that went back draws anew.
+The order of the text and the dropout masks are functions of the seed and how much text lies behind, and what else is
+random of the seed and the step. So on a processor a run that goes on from a checkpoint takes the very steps it would
+have taken, and one that went back draws other text and other masks.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ class Trainer:
 
     def events(self) -> Generator[Event, None, None]:
         """Train until the last step or a wish to stop; the last event is `Finished`."""
-        self.saver.lost_best = self.resumed_from > 0  # somebody may have damaged or deleted it meanwhile
+        self.saver.best_in_doubt = self.resumed_from > 0  # somebody may have damaged or deleted it meanwhile
         yield self._started()
         for change in self.changes:
             yield Notice(change)
@@ -355,7 +356,7 @@ class Trainer:
             for event in generator.stream(self.model, self.dataset.tokenizer, [prompt], wished,
                                           add_bos=self.config.tokenizer.add_bos, should_stop=should_stop):
                 yield event
-                if isinstance(event, Generated):
+                if isinstance(event, Generated) and not (wished is self.config.sampling and event.reason == "stopped"):
                     yield SampleDrawn(self.progress.step, prompt, event.text, wished.seed)
             return
         except NumericsError as error:  # what is to be done about it, the next steps show
@@ -440,6 +441,7 @@ class Trainer:
     def _restore(self, path: Path | None) -> None:
         """Stand where the run's checkpoint `path` stands; None is before the first step."""
         t = self.config.training
+        self._half_moved = True  # an error on the way there must not save what is neither the one nor the other
         self.optimizers = build_optimizers(self.weights.named(), t, self.precision)
         self.scaler = self._new_scaler()
         if path is None:
@@ -450,6 +452,7 @@ class Trainer:
             saved = checkpoint.load(path)
             self.weights.load(saved["model"])
             self._go_on(saved, path)
+        self._half_moved = False
 
     # ---- saving and restoring -------------------------------------------------------------------
 
@@ -464,8 +467,8 @@ class Trainer:
     def _news(self) -> Iterator[Event]:
         """What has come of the checkpoints that were on their way."""
         yield from self.saver.news()
-        if self.saver.lost_best and not self.saver.busy:  # the best is the one there is; what beats it will be kept
-            self.saver.lost_best = False
+        if self.saver.best_in_doubt and not self.saver.busy:  # the best is the one there is; what beats it is kept
+            self.saver.best_in_doubt = False
             kept = runs.best(self.run)
             self.progress.best_val_loss = math.inf if kept is None or kept.val_loss is None else kept.val_loss
 
@@ -520,7 +523,7 @@ class Trainer:
             if saved["scaler"]:  # empty unless the run was in fp16
                 self.scaler.load_state_dict(saved["scaler"])
         self.progress = checkpoint.Progress(**saved["progress"])
-        if continuity.future(checkpoint.config_of(saved, path), self.config, self.progress.step):
+        if not continuity.learns_alike(checkpoint.config_of(saved, path), self.config, self.progress.step):
             self.progress.recent_losses = []  # other dropout, or a rate that rises again, has other losses
         if saved["config"]["training"]["learning_rate"] != self.config.training.learning_rate:
             self.progress.rate_factor, self.progress.rollbacks = 1.0, 0  # a rate that was chosen since counts as it is

@@ -34,13 +34,13 @@ def evaluate(model: AtlasLM, dataset: Dataset, windows: Windows, precision: torc
     total, count = 0.0, 0
     windows_taken = min(batches * batch_size, windows.count)
     for done, (tokens, targets) in enumerate(windows.sequential(windows_taken, batch_size=batch_size), 1):
-        yield Progress(min(done * batch_size, windows_taken), windows_taken, "windows", "Validating")
         was_training = model.training
         model.eval()
         with torch.inference_mode(), precision:
             loss = model.loss(torch.from_numpy(tokens).to(model.device), torch.from_numpy(targets).to(model.device))
         model.train(was_training)
         total, count = total + float(loss) * tokens.size, count + tokens.size
+        yield Progress(min(done * batch_size, windows_taken), windows_taken, "windows", "Validating")
     mean = total / count
     yield EvalDone(step=0, epoch=0.0, val_loss=mean, val_perplexity=history.perplexity(mean),
                    val_bits_per_byte=mean / dataset.bytes_per_token(split) / math.log(2), tokens=count,

@@ -98,6 +98,12 @@ def test_as_many_steps_are_planned_as_the_time_holds_and_the_rate_keeps_its_shap
     assert f"instead of {people.count(config.training.max_steps)}:" in fitted.reasons[0]
 
 
+def test_a_head_start_is_over_when_a_shorter_run_is() -> None:
+    config = presets.find("NANO").config
+    assert with_steps(config, 200).training.head_start_steps == 200
+    assert with_steps(config, 5000).training.head_start_steps == config.training.head_start_steps
+
+
 def test_a_warm_up_longer_than_the_run_is_planned_no_longer() -> None:
     config = presets.find("NANO").config.replace(
         {"training.scheduler_type": "constant", "training.max_steps": 100, "training.warmup_steps": 500})

@@ -64,8 +64,11 @@ def test_a_guess_is_scaled_from_the_nearest_measured_work() -> None:
 @pytest.mark.parametrize("content", ["", "[]", '{"here": 3}', '{"here": {"0": {}}}',
                                      '{"here": {"0": {"speed": {"step_s": "fast"}, "operations": 1}}}',
                                      '{"here": {"0": {"speed": {"step_s": 0.0, "quick_step_s": 0, "slow_step_s": 0}, '
-                                     '"operations": 1}}}'])
+                                     '"operations": 1}}}',
+                                     '{"here": {"0": {"speed": {"step_s": 1.0, "quick_step_s": 1, "slow_step_s": 1}, '
+                                     '"operations": 0}}}'])
 def test_a_file_that_makes_no_sense_counts_as_nothing_measured(atlas_home: Path, content: str) -> None:
+    content = content.replace("here", speeds.machine(tiny.config()))
     (atlas_home / speeds.FILE_NAME).write_text(content, encoding="utf-8")
     assert speeds.guess(tiny.config()) is None
     speeds.remember(tiny.config(), SPEED)

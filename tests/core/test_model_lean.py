@@ -140,6 +140,17 @@ def test_nothing_is_kept_but_what_goes_into_either_and_two_numbers_a_row(
     assert kept(plain) >= 3 * 5 * 8
 
 
+def test_where_there_is_a_kernel_for_the_norm_training_takes_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+    norm, linear = RMSNorm(8, eps=1e-5), torch.nn.Linear(8, 4, bias=False)
+    rms_norm = F.rms_norm
+    monkeypatch.setattr(F, "rms_norm", lambda x, *rest: taken.append(x.device.type) or rms_norm(x, *rest))
+    for device in ("cpu", "meta"):
+        (y,) = linears_of_norm(torch.ones(2, 8, device=device), norm.to(device), linear.to(device))
+        assert y.shape == (2, 4) and y.requires_grad
+    assert taken == ["meta"]
+
+
 @pytest.mark.parametrize(("lean", "plain", "shapes"), PAIRS[1:])
 def test_under_autocast_products_are_of_its_type_and_gradients_of_the_weights(
     lean: Callable[..., Tensor], plain: Callable[..., Tensor], shapes: Sequence[tuple[int, ...]],

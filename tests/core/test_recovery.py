@@ -14,7 +14,7 @@ import torch
 from atlas_core import jobs, runs
 from atlas_core.config import Config, Training
 from atlas_core.control import Control
-from atlas_core.errors import NumericsError
+from atlas_core.errors import AtlasError, NumericsError
 from atlas_core.events import (
     CheckpointSaved,
     EpochDone,
@@ -171,6 +171,33 @@ def test_without_a_checkpoint_it_begins_anew_past_the_text_with_the_same_first_w
     losses = [e.loss for e in events if isinstance(e, StepDone)]
     assert losses[5] == pytest.approx(math.log(300), abs=0.5)  # the first after going back: a guess again
     assert len(losses) == 5 + 9
+
+
+def test_an_error_on_the_way_back_saves_nothing_that_never_was(
+        dataset: Path, tmp_path: Path, spoil: Spoil, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    spoil({21, 22, 23})
+    with pytest.raises(OSError, match="Input/output"):
+        for event in jobs.train(belted(), dataset, tmp_path / "run", Control()):
+            if isinstance(event, StepDone) and event.step == 20:
+                monkeypatch.setattr(checkpoint, "load", fails)
+    newest = runs.newest(tmp_path / "run")
+    assert newest is not None and (newest.kind, newest.step) == ("step", 20)
+
+
+def test_checkpoints_that_cannot_be_set_aside_are_told_in_a_sentence(
+        dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(dataset, tmp_path / "run", belted(training__max_steps=10))
+
+    def held(*_: object) -> None:
+        raise PermissionError(13, "held by another program")
+
+    monkeypatch.setattr(checkpoint, "replace", held)
+    with pytest.raises(AtlasError, match="held by another program"):
+        checkpoint.set_aside_after(tmp_path / "run", 0)
+    assert runs.newest(tmp_path / "run") is not None
 
 
 def test_a_doubtful_checkpoint_is_better_than_none(dataset: Path, tmp_path: Path, spoil: Spoil) -> None:

@@ -322,6 +322,32 @@ def test_a_save_that_fails_leaves_the_run_going_and_the_older_checkpoints_whole(
     assert not list((run / runs.CHECKPOINTS_FOLDER).glob(".*"))
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory")])
+def test_memory_that_runs_out_while_saving_ends_no_training(
+        error: Exception, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise error
+
+    events = list[Event]()
+    for event in jobs.train(only_steps(training__max_steps=16), dataset, tmp_path / "run", Control()):
+        events.append(event)
+        if isinstance(event, StepDone) and event.step == 2:
+            monkeypatch.setattr(torch, "save", full)
+        if isinstance(event, Notice) and event.level == "warning":
+            assert "The memory is not enough to write it." in event.message
+            monkeypatch.undo()
+    assert len(losses(events)) == 16 and saved(events)[-1] == 16
+
+
+def test_where_no_thread_may_be_made_nicer_saving_goes_on(
+        dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "setpriority", refuse, raising=False)
+    assert saved(tiny.drain(jobs.train(only_steps(), dataset, tmp_path / "run", Control())))
+
+
 def test_a_disk_that_is_gone_when_a_save_fails_ends_no_training(
         dataset: Path, tmp_path: Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object) -> None:

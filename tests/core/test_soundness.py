@@ -57,6 +57,15 @@ def test_a_sidecar_that_cannot_be_read_makes_its_checkpoint_a_damaged_one(run: P
     assert soundness.flaw(newest_step(run)) == "atlas_step_12.pt is damaged"
 
 
+def test_of_a_step_that_was_written_anew_the_newer_file_is_the_newest(run: Path) -> None:
+    """A crash may leave the older one, under the name of a stand-in, beside it."""
+    older = runs.stand_in(newest_step(run))
+    for name in (runs.sidecar, lambda path: path):
+        shutil.copy(name(newest_step(run)), name(older))
+    assert runs.newest(run).path == newest_step(run)
+    assert soundness.newest_sound(run)[0].path == newest_step(run)
+
+
 @pytest.mark.parametrize(("before", "after"), [(b'"step": 12', b'"step": 13'), (b'"kind"', b'"kinD"')])
 def test_a_sidecar_that_tells_something_else_makes_its_checkpoint_a_damaged_one(
         before: bytes, after: bytes, run: Path) -> None:

@@ -259,7 +259,9 @@ def test_resume_in_smaller_batches_of_as_many_tokens_is_allowed(dataset: Path, t
     assert first[:4] == whole[:4] and len(first + rest) == len(whole)
 
 
-@pytest.mark.parametrize(("change", "forgotten"), [({"model__dropout": 0.3}, True), ({}, False)])
+@pytest.mark.parametrize(("change", "forgotten"), [
+    ({"model__dropout": 0.3}, True), ({"training__learning_rate": 2e-2}, True), ({}, False),
+    ({"training__early_stopping_patience": 3, "training__max_rollbacks": 1}, False)])
 def test_a_run_that_goes_on_otherwise_is_not_judged_by_its_losses_before(
     dataset: Path, tmp_path: Path, change: dict[str, float], forgotten: bool
 ) -> None:
@@ -494,6 +496,18 @@ def test_a_text_stopped_before_it_began_is_answered_and_the_others_are_drawn(dat
             answers.append((event.prompt, event.reason))
     assert answers[0] == ("the king", "stopped")
     assert answers[1][0] == "my lord" and answers[1][1] != "stopped"
+
+
+def test_a_text_of_the_run_that_stopping_cuts_short_is_not_kept(dataset: Path, tmp_path: Path) -> None:
+    control, drawn = Control(), []
+    for event in jobs.train(tiny.config(sampling__interval=4), dataset, tmp_path / "run", control):
+        if isinstance(event, SampleDrawn):
+            drawn.append(event.step)
+        if isinstance(event, StepDone) and event.step == 4:
+            control.stop()
+    assert set(drawn) == {0}
+    kept = [json.loads(line) for line in (tmp_path / "run" / runs.SAMPLES_FILE).read_text().splitlines()]
+    assert {sample["step"] for sample in kept} == {0}
 
 
 def test_memory_that_runs_out_is_told_in_a_sentence_with_a_remedy(
@@ -912,6 +926,21 @@ def test_muon_goes_on_from_a_state_of_torchs() -> None:
     assert torch.allclose(ours.state[matrices[0]]["momentum_buffer"], torch.tensor(1 - 0.95 * 0.9))
 
 
+def test_where_steps_are_counted_is_for_the_device_of_here_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AdamW's fused kernel on a card reads the counts there; a run begun on a Mac, without it, has them elsewhere."""
+    parameters = {"blocks.0.norm.weight": torch.nn.Parameter(torch.ones(4))}
+    (ours,) = build_optimizers(parameters, Training())
+    state = torch.optim.AdamW(list(parameters.values()), fused=False).state_dict()
+    state["param_groups"] = [dict(group) for group in ours.state_dict()["param_groups"]]
+    for group in state["param_groups"]:
+        group["fused"] = False
+    loaded: list[dict[str, Any]] = []
+    monkeypatch.setattr(type(ours), "load_state_dict", lambda _self, state: loaded.append(state))
+    load_optimizers([ours], [state])
+    assert [group["fused"] for group in loaded[0]["param_groups"]] == [True, True]
+    assert not any(group["fused"] for group in state["param_groups"])
+
+
 def test_muon_remembers_the_gradient_as_long_as_is_set() -> None:
     named = dict(AtlasLM(tiny.config().model).named_parameters())
     _, muon = build_optimizers(named, Training(optimizer_type="muon", beta1=0.8))
@@ -979,8 +1008,9 @@ def test_evaluation_counts_every_token_once_and_leaves_the_model_training(datase
     model = AtlasLM(dataclasses.replace(tiny.config().model, vocab_size=data.tokenizer.n_vocab)).train()
     windows = Windows(data.tokens("val"), context=16)
     before = torch.get_rng_state()
-    *_, result = evaluate(model, data, windows, autocast(model.device, "fp32"), batch_size=4, batches=10**6)
+    *progress, result = evaluate(model, data, windows, autocast(model.device, "fp32"), batch_size=4, batches=10**6)
     assert isinstance(result, EvalDone)
+    assert progress[-1].done == progress[-1].total == windows.count
     assert model.training and torch.equal(torch.get_rng_state(), before)
     model.eval()
     with torch.no_grad():
