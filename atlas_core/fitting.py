@@ -14,9 +14,10 @@ from atlas_core import memory
 from atlas_core.config import Config
 from atlas_core.errors import ConfigError
 from atlas_core.forecast import Speed, forecast
-from atlas_core.format import count, duration, many, size
+from atlas_core.format import count, duration, many, size, times
 
 FEWEST_STEPS = 100  # a schedule shorter than that teaches next to nothing
+MANY_READINGS = 8.0  # of one text: NANO without dropout was best after as many, and much worse after twice (measured)
 
 # What saves memory beside smaller batches, in the order of what it costs, each on top of those before it.
 SAVERS: tuple[tuple[str, Any, str], ...] = (
@@ -81,9 +82,19 @@ def fit_to_time(config: Config, speed: Speed, seconds: float, *, train_tokens: i
             f"Give it {duration(total_s(FEWEST_STEPS))} or more, or choose a smaller preset.")
     if low == config.training.max_steps:
         return Fitted(config, ())
-    return Fitted(with_steps(config, low), (
-        f"In {duration(seconds)} {config.name} takes about {many(low, 'step')} here, so it is planned for as many "
-        f"instead of {count(config.training.max_steps)}: its learning rate falls within that time.",))
+    planned = with_steps(config, low)
+    reasons = [f"In {duration(seconds)} {config.name} takes about {many(low, 'step')} here, so it is planned for as "
+               f"many instead of {count(config.training.max_steps)}: its learning rate falls within that time."]
+    readings = low * config.tokens_per_step / train_tokens if train_tokens else 0.0
+    if by_heart(readings):
+        reasons.append(f"It reads the text {times(readings)} then, and learns it by heart: more text, more "
+                       "model.dropout or less time make better use of it. The best checkpoint is kept in any case.")
+    return Fitted(planned, tuple(reasons))
+
+
+def by_heart(readings: float) -> bool:
+    """Whether a text that is read so often is learned by heart rather than learned from."""
+    return readings > MANY_READINGS
 
 
 def with_steps(config: Config, steps: int) -> Config:

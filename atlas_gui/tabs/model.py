@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from atlas_core import format, memory
+from atlas_core import fitting, format, memory
 from atlas_core.config import SECTIONS, Config
 from atlas_core.errors import ConfigError
 from atlas_core.hardware.device import MachineMemory, expected_memory
@@ -397,7 +397,8 @@ class ModelTab(QWidget):
                 f"{format.count(steps)} steps of {format.count(tokens)} tokens"]
         epochs = self.epochs()
         if epochs is not None:
-            said.append(f"reads your text {format.times(epochs)}" if epochs >= 1 else
+            by_heart = ", and learns it by heart" * fitting.by_heart(epochs)
+            said.append(f"reads your text {format.times(epochs)}{by_heart}" if epochs >= 1 else
                         f"reads {format.percent(max(epochs, LEAST_SHARE))} of your text")
         if self._time is not None:
             said.append(f"takes {sentences.how_long(self._time)} here" +
