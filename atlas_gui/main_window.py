@@ -477,7 +477,10 @@ class MainWindow(QMainWindow):
             self.session.keep_at(celsius)
 
     def _on_fit_wished(self) -> None:
-        self._take_fitted(self.session.fitted())
+        fitted = self.session.fitted()
+        self._take_fitted(fitted)
+        if not fitted.reasons:
+            self.model_tab.explain("It fits as it is, also into the memory that is free now.")
 
     def _on_time_wished(self, minutes: float) -> None:
         self._minutes = minutes

@@ -58,7 +58,7 @@ class ModelTab(QWidget):
         super().__init__(parent)
         self._presets: dict[str, Preset] = {}
         self._original = Config()
-        self._available_bytes = 0
+        self._machine_bytes = 0
         self._device = "cpu"
         self._dataset_tokens = 0
         self._times: dict[str, Expected] = {}
@@ -224,9 +224,9 @@ class ModelTab(QWidget):
 
     def set_machine(self, machine: MachineMemory) -> bool:
         """Memory to compare with, and whose it is. Whether that is another one than before."""
-        if (machine.total_bytes, machine.device) == (self._available_bytes, self._device):
+        if (machine.total_bytes, machine.device) == (self._machine_bytes, self._device):
             return False
-        self._available_bytes, self._device = machine.total_bytes, machine.device
+        self._machine_bytes, self._device = machine.total_bytes, machine.device
         self._show_cards()
         self._show_config()
         return True
@@ -353,8 +353,8 @@ class ModelTab(QWidget):
                 parameters=memory.count_parameters(preset.config.model),
                 character=preset.config.description,
                 memory=need.items,
-                available_bytes=self._available_bytes,
-                verdict=memory.verdict(need.total_bytes, self._available_bytes) if self._available_bytes else "",
+                available_bytes=self._machine_bytes,
+                verdict=memory.verdict(need.total_bytes, self._machine_bytes) if self._machine_bytes else "",
                 time=sentences.how_long(self._times[name]) if name in self._times else "",
             ))
 
@@ -407,17 +407,17 @@ class ModelTab(QWidget):
 
     def _show_memory(self) -> None:
         need = expected_memory(self.config(), self._device)
-        self.memory_bar.set_memory(need.items, self._available_bytes)
-        if not self._available_bytes:
+        self.memory_bar.set_memory(need.items, self._machine_bytes)
+        if not self._machine_bytes:
             self._verdict.setText(f"Needs about {format.size(need.total_bytes)} of memory")
             self.fit_button.setEnabled(False)
             return
-        verdict = memory.verdict(need.total_bytes, self._available_bytes)
+        verdict = memory.verdict(need.total_bytes, self._machine_bytes)
         where = "this computer" if self._device == "cpu" else "graphics card"
         self._verdict.setText(f"{VERDICT_SIGNS[verdict]} {verdict.capitalize()}: needs {format.size(need.total_bytes)} "
-                              f"of {format.size(self._available_bytes)} ({where})")
+                              f"of {format.size(self._machine_bytes)} ({where})")
         theme.set_role(self._verdict, VERDICT_ROLES[verdict])
-        self.fit_button.setEnabled(verdict != "fits" and not self._locked)
+        self.fit_button.setEnabled(not self._locked)
 
     def _show_command(self) -> None:
         base = self._presets[self.config().name].config if self.config().name in self._presets else (

@@ -467,6 +467,9 @@ def test_the_machine_fits_a_preset_that_is_too_big(window: MainWindow) -> None:
     assert f"{session.config.training.batch_size} windows are computed at once instead of 65536" in reasons.text()
     window.model_tab.apply_changes({"training.batch_size": 4})
     assert not reasons.text()
+    window.model_tab.fit_requested.emit()
+    assert session.config.training.batch_size == 4
+    assert "fits as it is" in reasons.text()
 
 
 def test_a_run_is_planned_for_the_minutes_there_are(
