@@ -109,9 +109,9 @@ class Data:
                                 unit="tokens", low=0, high=2**31, advanced=True)
     chunk_overlap: int = setting(0, "Tokens that neighbouring pieces share.", unit="tokens",
                                  low=0, high=2**31, advanced=True)
-    val_fraction: float = setting(0.05, "Share of the documents kept aside to measure progress honestly.",
+    val_fraction: float = setting(0.05, "Share of the text kept aside to measure progress honestly.",
                                   low=0.0, high=0.9)
-    test_fraction: float = setting(0.0, "Share of the documents kept aside for a final test.",
+    test_fraction: float = setting(0.0, "Share of the text kept aside for a final test.",
                                    low=0.0, high=0.9, advanced=True)
     split_seed: int = setting(1337, "Decides which documents are kept aside.", low=0, high=2**63 - 1, advanced=True)
     stride: int = setting(0, "Distance between the starts of training windows; 0 means one context, so no overlap.",

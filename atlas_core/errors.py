@@ -5,6 +5,8 @@ Our own mistakes are not here: they stay `AssertionError` and keep their traceba
 
 from __future__ import annotations
 
+import errno
+
 MOST_SHOWN = 10  # problems in one message
 
 
@@ -23,7 +25,8 @@ class AtlasError(Exception):
 def refused(error: OSError) -> tuple[str, str]:
     """What the system would not do, in a sentence, and what to do about it."""
     place = f"{error.filename} cannot be used" if error.filename else "The system refused something"
-    return f"{place}: {error.strerror or error}.", "Check the path, and that you may use it."
+    remedy = "Check the path, that you may use it, and that no other program holds it."
+    return f"{place}: {error.strerror or error}.", "Make room on its disk." if error.errno == errno.ENOSPC else remedy
 
 
 class ConfigError(AtlasError, ValueError):

@@ -17,7 +17,7 @@ from atlas_core.forecast import Speed, forecast
 from atlas_core.format import count, duration, many, size, times
 
 FEWEST_STEPS = 100  # a schedule shorter than that teaches next to nothing
-MANY_READINGS = 8.0  # of one text: NANO without dropout was best after as many, and much worse after twice (measured)
+MANY_READINGS = 8.0  # a rule of thumb: of the sample text NANO was best after 8, MICRO after 4 (docs/performance.md)
 
 # What saves memory beside smaller batches, in the order of what it costs, each on top of those before it.
 SAVERS: tuple[tuple[str, Any, str], ...] = (
@@ -86,14 +86,15 @@ def fit_to_time(config: Config, speed: Speed, seconds: float, *, train_tokens: i
     reasons = [f"In {duration(seconds)} {config.name} takes about {many(low, 'step')} here, so it is planned for as "
                f"many instead of {count(config.training.max_steps)}: its learning rate falls within that time."]
     readings = low * config.tokens_per_step / train_tokens if train_tokens else 0.0
-    if by_heart(readings):
-        reasons.append(f"It reads the text {times(readings)} then, and learns it by heart: more text, more "
-                       "model.dropout or less time make better use of it. The best checkpoint is kept in any case.")
+    if may_learn_by_heart(readings):
+        kept = "The best checkpoint is kept." if val_tokens else "No text is kept aside that would tell."
+        reasons.append(f"It reads the text {times(readings)} then and may learn it by heart: more text, more "
+                       f"model.dropout or less time may serve it better. {kept}")
     return Fitted(planned, tuple(reasons))
 
 
-def by_heart(readings: float) -> bool:
-    """Whether a text that is read so often is learned by heart rather than learned from."""
+def may_learn_by_heart(readings: float) -> bool:
+    """Whether a text is read so often that a model often comes to read others worse."""
     return readings > MANY_READINGS
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from atlas_core import agenda
 from atlas_core.config import Config
 
-DRIFT = 0.15      # a shared processor's speed drifts by up to this share from one minute to another: measured
+DRIFT = 0.15      # a shared processor's speed drifts by about this share from one minute to another: measured
 THROTTLED = 1.05  # a second half slower than this many times the first: the machine is getting hot, or busy
 
 

@@ -16,6 +16,7 @@ import platformdirs
 
 from atlas_core.errors import AtlasError
 
+MOST_NAME_BYTES = 100
 # Windows replaces no file that somebody reads just now, be it a virus scanner; other systems do.
 PATIENCE_SECONDS = 5.0 if sys.platform == "win32" else 0.0
 
@@ -66,7 +67,14 @@ def fresh_folder(parent: Path, name: str) -> Path:
 
 def file_name(name: str) -> str:
     """`name` without what some file system refuses or takes for a folder."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "untitled"
+    return shortened(re.sub(r"[^\w.-]+", "-", name).strip("-.")) or "untitled"
+
+
+def shortened(name: str) -> str:
+    """`name` cut where it would leave no room for what is added to it: most systems end names at 255 bytes."""
+    while len(os.fsencode(name)) > MOST_NAME_BYTES:
+        name = name[:-1]
+    return name
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -138,6 +146,9 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems without it, such as some shared folders
+            raise
     finally:
         os.close(descriptor)
 

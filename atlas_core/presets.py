@@ -67,9 +67,11 @@ def read_preset(path: Path) -> Preset:
 def find(name: str) -> Preset:
     """The preset of that name, in any spelling of capitals. Raises `ConfigError` with the nearest name."""
     known = all_presets()
-    for candidate in (name, name.upper()):
-        if candidate in known:
-            return known[candidate]
+    if name in known:
+        return known[name]
+    for candidate, preset in known.items():
+        if candidate.casefold() == name.casefold():
+            return preset
     message = settings.unknown_key(name.upper(), known).replace("is no setting", "is no preset")
     raise ConfigError([message], f"There are: {', '.join(known)}.")
 

@@ -9,10 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-
-import numpy as np
 
 from atlas_core import config as settings
 from atlas_core import history as curves
@@ -29,14 +26,15 @@ from atlas_core.reading import lines
 from atlas_core.runs import RunInfo
 from atlas_core.text import library
 from atlas_core.text.dataset import Dataset, Meta, is_dataset
-from atlas_core.text.preview import preview
+from atlas_core.text.preview import Histogram, preview
 from atlas_core.text.sources import SourceEntry, list_sources
 from atlas_gui.widgets.hardware_panel import HardwareNews
 
 READING_SECONDS = 1.0
 LOG_LINES = 500  # of earlier sessions
 LOG_LINE_CHARS = 2000  # ours are shorter
-MOST_CURVES = 256  # kept in memory
+
+Curves = dict[Path, tuple[tuple[int, int], Sequence[float]]]  # by run: size and time of its file, and its losses
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Shown:
     path: Path
     meta: Meta
     first_tokens: tuple[str, ...]
-    lengths: tuple[int, ...]  # of the documents, in tokens
+    lengths: Histogram | None
 
 
 @dataclass(frozen=True)
@@ -97,26 +95,24 @@ def look(sources: Sequence[Path]) -> Iterator[Looked]:
 def show(folder: Path) -> Shown:
     """A dataset's description and beginning. Raises `DataError` if it is damaged."""
     dataset = Dataset.open(folder)
-    lengths = np.diff(dataset.offsets("train"))
-    return Shown(folder, dataset.meta, tuple(piece.text for piece in preview(dataset).pieces), tuple(lengths.tolist()))
+    seen = preview(dataset)
+    return Shown(folder, dataset.meta, tuple(piece.text for piece in seen.pieces), seen.lengths)
 
 
-def see_runs() -> RunsSeen:
-    infos = runs.list_runs()
-    return RunsSeen(tuple(infos), {info.path: _losses(info.path / runs.METRICS_FILE) for info in infos})
-
-
-def _losses(metrics: Path) -> Sequence[float]:
-    """The curve of a run, read anew only if its file has grown since: after each save all runs are looked at."""
-    with suppress(OSError):
-        known = metrics.stat()
-        return _losses_of(metrics, known.st_size, known.st_mtime_ns)
-    return ()
-
-
-@lru_cache(maxsize=MOST_CURVES)
-def _losses_of(metrics: Path, _bytes: int, _changed_ns: int) -> Sequence[float]:
-    return History.read(metrics).losses
+def see_runs(known: Curves) -> RunsSeen:
+    """The runs there are. A curve that is `known` is read anew only if its file has changed: all runs are looked at
+    after each save.
+    """
+    infos, curves = runs.list_runs(), dict(known)
+    known.clear()
+    for info in infos:
+        with suppress(OSError):
+            about = (info.path / runs.METRICS_FILE).stat()
+            stamp = about.st_size, about.st_mtime_ns
+            before = curves.get(info.path)
+            known[info.path] = before if before and before[0] == stamp else (
+                stamp, History.read(info.path / runs.METRICS_FILE).losses)
+    return RunsSeen(tuple(infos), {path: losses for path, (_, losses) in known.items()})
 
 
 def readings(control: Control) -> Iterator[HardwareNews]:

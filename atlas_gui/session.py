@@ -133,6 +133,7 @@ class Session(QObject):
         self._rate_control, self._measure_control = Control(), Control()
         self._live_text: Wish | None = None
         self._look_again = self._see_again = False
+        self._curves: errands.Curves = {}
 
     def open(self) -> None:
         """Begin: look at the runs, the datasets and the machine."""
@@ -616,8 +617,8 @@ class Session(QObject):
         if self._crew.busy("runs"):
             self._see_again = True
             return
-        self._crew.start("runs", lambda: [errands.see_runs()], on_event=self.runs_seen, on_failed=self.failed,
-                         on_ended=self._on_runs_ended)
+        self._crew.start("runs", lambda: [errands.see_runs(self._curves)], on_event=self.runs_seen,
+                         on_failed=self.failed, on_ended=self._on_runs_ended)
 
     def _on_runs_ended(self) -> None:
         if self._see_again:

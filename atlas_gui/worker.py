@@ -5,6 +5,7 @@ All the threading code of the window is here. It knows no job: anything that ret
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -18,6 +19,8 @@ from atlas_core.hardware.device import let_go
 
 STACK_BYTES = 16 * 2**20  # macOS gives a second thread 512 kB, too little for torch
 NICENESS = 10  # the window stays fluent while every core computes, and nothing is lost when it is idle
+
+log = logging.getLogger("atlas_gui")
 
 Job = Callable[[], Iterable[object]]
 
@@ -71,6 +74,7 @@ class Worker(QObject):
         except MemoryError:
             self.failed.emit("The memory is full.", "Close other programs, or choose a smaller preset.", "")
         except OSError as error:  # a disk that is full, a file that another program holds
+            log.warning("%s", self._thread.objectName(), exc_info=True)
             self.failed.emit(*refused(error), "")
         except Exception as error:  # noqa: BLE001 - this is the border: whatever it was, the person is told
             self.failed.emit(f"{type(error).__name__}: {error}", "", traceback.format_exc())

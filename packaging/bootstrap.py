@@ -153,7 +153,7 @@ def install_packages(what: str, packages: Sequence[str]) -> None:
 def install_project(extras: str) -> None:
     """Make `.venv` and install into it, unless it holds exactly what is wanted already."""
     wanted = fingerprint(ROOT / "pyproject.toml", CONSTRAINTS)
-    if is_installed(extras, wanted, venv=VENV):
+    if is_installed(extras, wanted, venv=VENV) and venv_program("python").exists():  # its Python may be gone since
         return
     say(f"Setting up in {VENV}. This happens once, and takes some minutes for the download of torch.")
     if not is_usable(VENV):

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f"all, none, or some of {','.join(CLEANING)} (default: all)")
     parser.add_argument("--field", metavar="NAME", help="which field of a .jsonl line holds the text (default: text)")
     parser.add_argument("--val-fraction", metavar="X", type=float,
-                        help="share of the documents kept aside for validation (default: 0.05)")
+                        help="share of the text kept aside for validation (default: 0.05)")
     arguments.add_config(parser)
 
 

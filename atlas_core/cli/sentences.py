@@ -26,7 +26,7 @@ from atlas_core.events import (
     StepDone,
     StepSkipped,
 )
-from atlas_core.fitting import by_heart
+from atlas_core.fitting import may_learn_by_heart
 from atlas_core.forecast import THROTTLED, Forecast
 from atlas_core.history import perplexity
 
@@ -91,8 +91,8 @@ def _(event: Estimate) -> str:
     total, device = people.size(event.memory["total_bytes"]), people.size(event.device_bytes)
     verdict = {"fits": "fits", "tight": "is tight", "too big": "is too big"}[event.fits]
     epochs = "" if event.epochs is None else f" ({people.times(event.epochs)} the text)"
-    if event.epochs is not None and by_heart(event.epochs):
-        epochs = f" ({people.times(event.epochs)} the text, which it learns by heart then)"
+    if event.epochs is not None and may_learn_by_heart(event.epochs):
+        epochs = f" ({people.times(event.epochs)} the text, which it may learn by heart)"
     said = (f"{people.short_count(event.parameters)} parameters, {people.count(event.tokens_per_step)} tokens a step, "
             f"{people.short_count(event.tokens)} in all{epochs}; training needs {total} of memory: it {verdict} in "
             f"{device}. One checkpoint takes {people.size(event.checkpoint_bytes)}, a run at most "

@@ -199,6 +199,8 @@ def machine_memory(wanted: str = "auto") -> MachineMemory:
         if telemetry.is_gpu and reading.memory_total_bytes and reading.memory_used_bytes is not None:
             free_bytes = reading.memory_total_bytes - reading.memory_used_bytes
             return MachineMemory(reading.memory_total_bytes, free_bytes, "cuda")
+        if telemetry.is_gpu:  # one that shares the machine's memory does not tell of its own
+            return MachineMemory(*ram.total_and_available_bytes(), "cuda")
     return MachineMemory(*ram.total_and_available_bytes(), "mps" if APPLE_SILICON and wanted != "cpu" else "cpu")
 
 

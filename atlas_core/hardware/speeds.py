@@ -36,8 +36,8 @@ class Measured:
 
     def __post_init__(self) -> None:
         seconds = [number for number in dataclasses.astuple(self.speed) if number is not None]
-        sizes = all(0 <= number < 1e30 for number in (*seconds, self.operations))
-        if not (sizes and self.speed.step_s > 0 and self.operations > 0):
+        bounded = all(0 <= number < 1e30 for number in (*seconds, self.operations))
+        if not (bounded and self.speed.step_s > 0 and self.operations > 0):
             raise ValueError(self)
 
 

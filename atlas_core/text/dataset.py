@@ -255,6 +255,7 @@ def _check_types(meta: Meta) -> None:
              and all(isinstance(text, str) for text in texts)
              and {"train"} <= meta.splits.keys() <= set(SPLITS)
              and all(isinstance(value, dict) for value in (meta.documents_left_out, meta.cleaned, meta.settings))
+             and all(isinstance(value, dict) for value in meta.settings.values())
              and isinstance(meta.skipped, list) and all(isinstance(skip, dict) for skip in meta.skipped))
     if not sound:
         raise TypeError(meta.name)

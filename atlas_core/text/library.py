@@ -22,11 +22,16 @@ DIGITS = 8
 
 
 def digest_of(sources: Iterable[Path]) -> str:
-    """A fingerprint of names, sizes and times; reads no text, but walks folders."""
+    """A fingerprint of names, sizes and times; reads no text, but walks folders.
+
+    Hidden files, which are not read, do not count: a file manager's notes are no other text.
+    """
     digest = hashlib.sha256()
     for source in sources:
         files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
         for path in files:
+            if path != source and any(part.startswith(".") for part in path.relative_to(source).parts):
+                continue
             status = path.stat()
             digest.update(os.fsencode(path.resolve()) + f"|{status.st_size}|{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
@@ -35,6 +40,7 @@ def digest_of(sources: Iterable[Path]) -> str:
 def name_of(sources: Sequence[Path]) -> str:
     """What people would call these texts."""
     first = sources[0].name if sources[0].is_dir() else sources[0].stem  # also of a file that is gone by now
+    first = paths.shortened(first)
     return first if len(sources) == 1 else f"{first}-and-{len(sources) - 1}-more"
 
 

@@ -7,14 +7,15 @@ and test. Not here: reading files, tidying text, choosing splits, reading a data
 from __future__ import annotations
 
 import dataclasses
+import glob
 import hashlib
 import json
-import os
 import shutil
+import time
 import uuid
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -25,11 +26,11 @@ from atlas_core.control import Control
 from atlas_core.errors import DataError
 from atlas_core.events import Event, Notice, Prepared, Progress
 from atlas_core.format import count, many
-from atlas_core.paths import cannot_write, write_atomically
+from atlas_core.paths import cannot_write, replace, write_atomically
 from atlas_core.text import cuts, splits
 from atlas_core.text.cleaning import clean
 from atlas_core.text.dataset import META_NAME, Meta, Split, is_dataset
-from atlas_core.text.sources import ADD_TEXT, Document, documents, list_sources
+from atlas_core.text.sources import ADD_TEXT, DAMAGED, Document, documents, list_sources
 from atlas_core.text.splits import Part
 from atlas_core.text.token_files import DocumentFile, SplitFile, token_dtype
 from atlas_core.text.tokenizer import AtlasTokenizer, bpe_size, open_tokenizer, train_bpe
@@ -39,6 +40,7 @@ BPE_SAMPLE_BYTES = 64 * 2**20  # a vocabulary learned from more is hardly anothe
 _BPE_PIECE_CHARS = 2**16
 _PROGRESS_STEP = 2**20         # bytes or tokens between two reports
 _EXAMPLES = 3
+ABANDONED_S = 24 * 3600.0
 
 
 def prepare(sources: Sequence[Path], out: Path, config: Config, control: Control) -> Iterator[Event]:
@@ -49,6 +51,7 @@ def prepare(sources: Sequence[Path], out: Path, config: Config, control: Control
     holds something else; `TokenizerError` for the tokenizer; `AtlasError` if the disk is full.
     """
     _check_out(out)
+    _sweep(out)
     job = _Job(tuple(sources), config, control)
     temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -106,7 +109,7 @@ class _Job:
             examples.append(name)
 
     def skips(self) -> list[dict[str, Any]]:
-        """What was not read as it stands: reason, count and the first few names."""
+        """What was not read, or not as it stands: reason, count and the first few names."""
         return [{"reason": reason, "count": self.skip_counts[reason], "examples": names}
                 for reason, names in self.skipped.items()]
 
@@ -287,6 +290,8 @@ def _write_splits(
 
 def _skip_sentence(*, reason: str, count: int, examples: list[str]) -> str:
     names = ", ".join(examples) + (", ..." if count > len(examples) else "")
+    if reason == DAMAGED:
+        return f"{count} read, though {reason}: {names}"
     return f"{count} skipped ({reason}): {names}"
 
 
@@ -315,9 +320,22 @@ def _move_into_place(temporary: Path, out: Path) -> None:
     """Rename, so that `out` is the old dataset or the new one. A folder in the way is moved aside first."""
     aside = temporary.with_suffix(".old")
     if out.exists():
-        os.replace(out, aside)
-    os.replace(temporary, out)
+        replace(out, aside)
+    try:
+        replace(temporary, out)
+    except OSError:
+        if aside.exists():
+            replace(aside, out)
+        raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sweep(out: Path) -> None:
+    """Delete what preparing `out` left behind that was killed: nobody has written to it for a day."""
+    for left in out.parent.glob(f".{glob.escape(out.name)}.*.tmp"):
+        with suppress(OSError):
+            if max(path.stat().st_mtime for path in (left, *left.iterdir())) < time.time() - ABANDONED_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _say_nothing(name: str, reason: str) -> None:  # noqa: ARG001 (the first of two passes; the second tells)

@@ -1,6 +1,6 @@
 """What a person wants to see of a dataset: its first tokens one by one, and how long its documents are.
 
-Reads a few kilobytes of the dataset, whatever its size. Not here: drawing it.
+Reads a few kilobytes of the tokens, whatever their number, and where documents end. Not here: drawing it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from atlas_core.text.dataset import Dataset
 
-_BINS = 24
+BARS_PER_DOUBLING = 2
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,16 @@ class Piece:
 
 @dataclass(frozen=True)
 class Histogram:
-    """`counts[i]` documents have `edges[i]` to `edges[i + 1]` tokens. The edges grow by a constant factor."""
+    """How long documents are, in tokens: in bar i are `counts[i]`, of 2^((`first` + i) / 2) tokens and more.
 
-    edges: tuple[float, ...]
+    One without tokens counts as one of a single token. `middle` is the median.
+    """
+
+    first: int
     counts: tuple[int, ...]
+    shortest: int
+    middle: int
+    longest: int
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class Preview:
     """The beginning of the training text, and the lengths of its documents in tokens."""
 
     pieces: tuple[Piece, ...]
-    lengths: Histogram
+    lengths: Histogram | None  # None without documents
 
 
 def preview(dataset: Dataset, characters: int = 2000) -> Preview:
@@ -44,16 +50,15 @@ def preview(dataset: Dataset, characters: int = 2000) -> Preview:
     return Preview(tuple(_pieces(dataset, characters)), histogram(np.diff(dataset.offsets("train"))))
 
 
-def histogram(lengths: np.ndarray, *, bins: int = _BINS) -> Histogram:
-    """Lengths counted in bins of equal width on a logarithmic scale."""
+def histogram(lengths: np.ndarray) -> Histogram | None:
+    """Lengths counted in bars of equal width on a logarithmic scale; None if there are none."""
     if len(lengths) == 0:
-        return Histogram((), ())
-    low, high = max(1, int(lengths.min())), int(lengths.max()) + 1
-    edges = np.geomspace(low, high, bins + 1)
-    # geomspace may round the outermost edges inwards, past the shortest or longest document.
-    edges[0], edges[-1] = low, high
-    counts, _ = np.histogram(np.maximum(lengths, low), bins=edges)
-    return Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
+        return None
+    places = np.floor(np.log2(np.maximum(lengths, 1)) * BARS_PER_DOUBLING).astype(np.int64)
+    first = int(places.min())
+    middle = np.partition(lengths, len(lengths) // 2)[len(lengths) // 2]
+    return Histogram(first, tuple(np.bincount(places - first).tolist()),
+                     int(lengths.min()), int(middle), int(lengths.max()))
 
 
 def _pieces(dataset: Dataset, characters: int) -> list[Piece]:

@@ -37,6 +37,7 @@ _WIKI_PART = re.compile(r"wiki_\d+")
 OnSkip: TypeAlias = Callable[[str, str], None]
 """Called with a name and the reason whenever something is not read as it stands."""
 
+DAMAGED = "bytes that are no characters became \ufffd"  # the one reason to tell of a file that is read all the same
 ADD_TEXT = "Add .txt, .md or .jsonl files, folders of them, or a .zip."
 
 
@@ -264,10 +265,11 @@ def _text_documents(found: _Found, on_skip: OnSkip) -> Iterator[Document]:
     with found.open() as stream:
         encoding = encodings.detect(stream)
     with found.open() as stream, io.TextIOWrapper(stream, encoding=encoding, errors="replace") as text:
-        taken = 0
+        taken, damaged = 0, False
         for piece, continues in _pieces(text):
-            if "\ufffd" in piece:
-                on_skip(name, "bytes that are no characters became \ufffd")
+            if "\ufffd" in piece and not damaged:
+                damaged = True
+                on_skip(name, DAMAGED)
             part = min(len(piece.encode("utf-8", "replace")), size - taken) if continues else size - taken
             taken += part
             yield Document(name, piece, continues, part)

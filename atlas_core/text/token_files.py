@@ -99,7 +99,7 @@ class SplitFile:
         self._offsets.append(self._tokens)
 
     def finish(self) -> Split:
-        """Make everything durable on disk, and say what it is."""
+        """Write everything, the tokens durably, and say what it is."""
         self._write()
         self._file.flush()
         os.fsync(self._file.fileno())

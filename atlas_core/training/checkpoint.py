@@ -214,7 +214,7 @@ def _save(state: dict[str, Any], digested: _Digested) -> None:
     """`torch.save`, which reports a full disk as a `RuntimeError`: raise what the disk said instead."""
     try:
         torch.save(state, digested)  # type: ignore[arg-type]  # it asks for no more than to write and to flush
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if digested.error is None and is_out_of_memory(error):
             raise AtlasError("The memory is not enough to write it.", "Close other programs.") from error
         raise (digested.error or OSError()) from error

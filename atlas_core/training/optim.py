@@ -72,7 +72,7 @@ def load_optimizers(optimizers: Sequence[Optimizer], states: Sequence[dict[str, 
     for optimizer, state in zip(optimizers, states, strict=True):
         wished = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
         # AdamW keeps its count of steps where "fused" says, which is for the device of here to decide.
-        saved = [group | {key: here[key] for key in ("fused",) if key in here}
+        saved = [group | ({"fused": here["fused"]} if "fused" in here else {})
                  for group, here in zip(state["param_groups"], wished, strict=True)]
         optimizer.load_state_dict({**state, "param_groups": saved})
         for group, options in zip(optimizer.param_groups, wished, strict=True):

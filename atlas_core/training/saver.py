@@ -136,10 +136,8 @@ class Saver:
                 self.lay_out(self.config)
                 self.laid_out()
             size = self._write_with_room(path, kind, moment, gone)
-        except (AtlasError, OSError, MemoryError) as error:
+        except (AtlasError, OSError) as error:
             failure = cannot_write(path, error) if isinstance(error, OSError) else error
-            if not isinstance(failure, AtlasError):
-                failure = AtlasError("The memory is not enough to write it.", "Close other programs.")
             return [*_told(gone), *self._not_written(kind, moment, failure, goes_on=beside)]
         self._bytes = size
         if prunes:

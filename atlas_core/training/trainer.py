@@ -345,18 +345,22 @@ class Trainer:
     def _answer(self, wish: Wish) -> Iterator[Event]:
         """The text that was wished for; its pieces only for one who gave settings and so waits for them."""
         events = self._sample(wish.prompt, wish.settings or self.config.sampling,
-                              lambda: wish.stopped or self.control.stopping)
+                              lambda: wish.stopped or self.control.stopping, keeps_cut=wish.settings is not None)
         for event in events:
             if wish.settings is not None or isinstance(event, (SampleDrawn, Notice)):
                 yield event
 
-    def _sample(self, prompt: str, wished: Sampling, should_stop: Callable[[], bool]) -> Iterator[Event]:
-        """Pieces as they come, then the whole. Draws from a generator of its own, so training is not disturbed."""
+    def _sample(self, prompt: str, wished: Sampling, should_stop: Callable[[], bool],
+                *, keeps_cut: bool) -> Iterator[Event]:
+        """Pieces as they come, then the whole, also one that was cut short if it `keeps_cut`.
+
+        Draws from a generator of its own, so training is not disturbed.
+        """
         try:
             for event in generator.stream(self.model, self.dataset.tokenizer, [prompt], wished,
                                           add_bos=self.config.tokenizer.add_bos, should_stop=should_stop):
                 yield event
-                if isinstance(event, Generated) and not (wished is self.config.sampling and event.reason == "stopped"):
+                if isinstance(event, Generated) and (keeps_cut or event.reason != "stopped"):
                     yield SampleDrawn(self.progress.step, prompt, event.text, wished.seed)
             return
         except NumericsError as error:  # what is to be done about it, the next steps show

@@ -22,9 +22,8 @@ class Weights:
 
     Every parameter gets a `main_grad`, its gradient in fp32, but with fp16, where autograd sums them: the loss and the
     embedding add to it directly, so do the products of `model/lean.py` if they are of its type, and the others through
-    a hook. With fp32 master and working
-    copy are the same tensor. Without `masters` the working copies are all there is, their gradients are of `precision`
-    too, and the optimizer has to round with care (`lowmem.py`).
+    a hook. With fp32 master and working copy are the same tensor. Without `masters` the working copies are all there
+    is, their gradients are of `precision` too, and the optimizer has to round with care (`lowmem.py`).
     """
 
     def __init__(self, model: AtlasLM, precision: str, *, masters: bool = True) -> None:

@@ -25,6 +25,7 @@ from PySide6.QtWidgets import (
 from atlas_core import format
 from atlas_core.config import Config
 from atlas_core.events import Progress
+from atlas_core.text.preview import Histogram
 from atlas_core.text.sources import SourceEntry
 from atlas_gui import theme
 from atlas_gui.widgets.config_form import ConfigForm
@@ -229,8 +230,8 @@ class DataTab(QWidget):
             told += f" {done} of {total}" + ("" if in_bytes else f" {progress.unit}")
         self.summary_label.setText(told)
 
-    def show_dataset(self, summary: Mapping[str, Any], preview: Sequence[str], lengths: Sequence[int]) -> None:
-        """Show a dataset's `meta.json`, the texts of its first tokens, and its documents' lengths in tokens."""
+    def show_dataset(self, summary: Mapping[str, Any], preview: Sequence[str], lengths: Histogram | None) -> None:
+        """Show a dataset's `meta.json`, the texts of its first tokens, and how long its documents are."""
         self.dataset_view.show_dataset(summary, preview, lengths)
         self.text_settings.show_counts(summary["cleaned"], {
             f"data.{key}": value for key, value in summary["settings"].get("data", {}).items()})

@@ -397,7 +397,7 @@ class ModelTab(QWidget):
                 f"{format.count(steps)} steps of {format.count(tokens)} tokens"]
         epochs = self.epochs()
         if epochs is not None:
-            by_heart = ", and learns it by heart" * fitting.by_heart(epochs)
+            by_heart = " and may learn it by heart" if fitting.may_learn_by_heart(epochs) else ""
             said.append(f"reads your text {format.times(epochs)}{by_heart}" if epochs >= 1 else
                         f"reads {format.percent(max(epochs, LEAST_SHARE))} of your text")
         if self._time is not None:

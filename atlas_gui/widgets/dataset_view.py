@@ -12,6 +12,7 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QStackedLayout, QVBoxLayout, QWidget
 
 from atlas_core import format
+from atlas_core.text.preview import Histogram
 from atlas_gui import theme
 from atlas_gui.widgets.length_histogram import LengthHistogram
 from atlas_gui.widgets.token_view import TokenView
@@ -74,8 +75,8 @@ class DatasetView(QWidget):
     def empty(self) -> bool:
         return self._pages.currentIndex() == 0
 
-    def show_dataset(self, summary: Mapping[str, Any], pieces: Sequence[str], lengths: Sequence[int]) -> None:
-        """`summary` is a `meta.json`, `pieces` the first tokens' texts, `lengths` of documents in tokens."""
+    def show_dataset(self, summary: Mapping[str, Any], pieces: Sequence[str], lengths: Histogram | None) -> None:
+        """`summary` is a `meta.json`, `pieces` the first tokens' texts, `lengths` those of documents."""
         self._show("documents", format.count(summary["documents"]))
         self._show("tokens", format.short_count(tokens(summary)))
         self._show("characters a token", f"{characters_per_token(summary):.2f}")

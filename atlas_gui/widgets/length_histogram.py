@@ -1,18 +1,16 @@
-"""How long the documents are, as bars over a logarithmic axis. Counts lengths; knows no dataset."""
+"""How long the documents are, as bars over a logarithmic axis. Counts nothing; knows no dataset."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from atlas_core import format
+from atlas_core.text.preview import BARS_PER_DOUBLING, Histogram
 from atlas_gui import theme
-
-BARS_PER_DOUBLING = 2
 
 
 class LengthHistogram(QWidget):
@@ -20,15 +18,15 @@ class LengthHistogram(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._lengths: list[int] = []
+        self._lengths: Histogram | None = None
         self._context = 0
         self.setAccessibleName("Histogram of document lengths")
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         theme.notifier.changed.connect(self.update)
 
-    def set_lengths(self, lengths: Sequence[int]) -> None:
-        """Lengths in tokens, one a document."""
-        self._lengths = sorted(int(length) for length in lengths)
+    def set_lengths(self, lengths: Histogram | None) -> None:
+        """Show these; None is nothing."""
+        self._lengths = lengths
         self._describe()
 
     def set_context(self, tokens: int) -> None:
@@ -42,23 +40,23 @@ class LengthHistogram(QWidget):
         self.update()
 
     def sentence(self) -> str:
-        if not self._lengths:
+        if self._lengths is None:
             return ""
-        shortest, middle, longest = (format.count(self._lengths[i]) for i in (0, len(self._lengths) // 2, -1))
+        shortest, middle, longest = map(format.count, (
+            self._lengths.shortest, self._lengths.middle, self._lengths.longest))
         return f"Documents: shortest {shortest}, half of them up to {middle}, longest {longest} tokens"
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: ARG002 - everything is drawn anew
-        if not self._lengths:
+        if self._lengths is None:
             return
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         metrics = QFontMetrics(self.font())
         area = QRectF(0, metrics.height() + 4, self.width(), self.height() - 2 * metrics.height() - 10)
-        first, counts = bins(self._lengths)
-        self._paint_bars(painter, area, counts)
-        self._paint_labels(painter, area, first, len(counts))
+        self._paint_bars(painter, area, self._lengths.counts)
+        self._paint_labels(painter, area, self._lengths.first, len(self._lengths.counts))
 
-    def _paint_bars(self, painter: QPainter, area: QRectF, counts: list[int]) -> None:
+    def _paint_bars(self, painter: QPainter, area: QRectF, counts: tuple[int, ...]) -> None:
         width = area.width() / len(counts)
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(theme.colors().train))
@@ -89,13 +87,3 @@ class LengthHistogram(QWidget):
 
     def sizeHint(self) -> QSize:
         return QSize(320, 130)
-
-
-def bins(lengths: Sequence[int]) -> tuple[int, list[int]]:
-    """Numbers of documents in bins two to a doubling: the first bin's place and the counts from there on."""
-    places = [math.floor(math.log2(max(length, 1)) * BARS_PER_DOUBLING) for length in lengths]
-    first = min(places)
-    counts = [0] * (max(places) - first + 1)
-    for place in places:
-        counts[place - first] += 1
-    return first, counts

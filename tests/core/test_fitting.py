@@ -7,7 +7,7 @@ import pytest
 from atlas_core import format as people
 from atlas_core import memory, presets
 from atlas_core.errors import ConfigError
-from atlas_core.fitting import FEWEST_STEPS, by_heart, fit, fit_to_time, with_steps
+from atlas_core.fitting import FEWEST_STEPS, fit, fit_to_time, may_learn_by_heart, with_steps
 from atlas_core.forecast import Speed, forecast
 
 
@@ -101,12 +101,14 @@ def test_as_many_steps_are_planned_as_the_time_holds_and_the_rate_keeps_its_shap
 def test_a_time_in_which_the_text_is_learned_by_heart_is_told_so() -> None:
     config = presets.find("NANO").config  # steps of 1 024 tokens
     quick = Speed(0.01, 0.01, 0.01)
-    few, many = (fit_to_time(config, quick, seconds, train_tokens=10**6) for seconds in (60, 600))
+    few, many, unseen = (fit_to_time(config, quick, seconds, train_tokens=10**6, val_tokens=val_tokens)
+                         for seconds, val_tokens in ((60, 10**4), (600, 10**4), (600, 0)))
     assert len(few.reasons) == 1
     readings = many.config.training.max_steps * 1024 / 10**6
     assert readings > 16
-    assert f"{people.times(readings)} then, and learns it by heart" in many.reasons[1]
-    assert not by_heart(4) and by_heart(16)
+    assert f"{people.times(readings)} then and may learn it by heart" in many.reasons[1]
+    assert "best checkpoint is kept" in many.reasons[1] and "best checkpoint is kept" not in unseen.reasons[1]
+    assert not may_learn_by_heart(4) and may_learn_by_heart(16)
 
 
 def test_a_head_start_is_over_when_a_shorter_run_is() -> None:

@@ -127,6 +127,14 @@ def test_a_run_set_to_the_processor_is_judged_by_the_machines_memory(monkeypatch
     assert machine_memory() == (6 * 2**30, 5 * 2**30, "cuda")
 
 
+def test_a_card_that_shares_the_machines_memory_is_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = SimpleNamespace(is_gpu=True, read=lambda: Reading("Orin"))
+    monkeypatch.setattr(device_module, "torch_build", lambda: "cuda")
+    monkeypatch.setattr(device_module, "best_telemetry", lambda: card)
+    monkeypatch.setattr(ram, "total_and_available_bytes", lambda: (64 * 2**30, 60 * 2**30))
+    assert machine_memory() == (64 * 2**30, 60 * 2**30, "cuda")
+
+
 def test_apples_graphics_share_the_machines_memory_and_are_no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_module, "APPLE_SILICON", True)
     monkeypatch.setattr(device_module, "torch_build", lambda: "cpu")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +46,23 @@ def test_a_reader_that_is_in_the_way_is_waited_for(tmp_path: Path, monkeypatch: 
     paths.write_atomically(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"new"
     assert not refusals
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such call")
+@pytest.mark.parametrize(("number", "goes_on"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_a_file_system_that_cannot_sync_a_folder_is_written_to_all_the_same(
+        number: int, goes_on: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync = os.fsync
+
+    def refuses(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuses)
+    with contextlib.nullcontext() if goes_on else pytest.raises(AtlasError):
+        paths.write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
 
 
 def test_a_refusal_that_stays_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

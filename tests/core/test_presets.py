@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -76,6 +77,11 @@ def test_a_users_preset_stands_beside_ours() -> None:
     found = presets.find("My own")
     assert not found.builtin and found.config.model.num_layers == 3
     assert list(presets.all_presets())[-1] == "My own"
+
+
+def test_a_users_preset_is_found_in_any_spelling_too() -> None:
+    presets.save_user_preset(dataclasses.replace(presets.find("NANO").config, name="Mine"))
+    assert presets.find("mine").name == presets.find("Mine").name == "Mine"
 
 
 def test_a_built_in_name_is_not_overwritten() -> None:

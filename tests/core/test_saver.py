@@ -335,6 +335,7 @@ def test_memory_that_runs_out_while_saving_ends_no_training(
             monkeypatch.setattr(torch, "save", full)
         if isinstance(event, Notice) and event.level == "warning":
             assert "The memory is not enough to write it." in event.message
+            assert not list((tmp_path / "run" / runs.CHECKPOINTS_FOLDER).glob(".*"))
             monkeypatch.undo()
     assert len(losses(events)) == 16 and saved(events)[-1] == 16
 

@@ -217,11 +217,19 @@ def test_the_preview_shows_the_beginning_token_by_token(folder: Path) -> None:
     assert any(piece.text == "<|eos|>" and piece.special for piece in shown.pieces)
 
 
-@given(st.lists(st.integers(0, 10**7), max_size=100))
-def test_the_histogram_counts_every_document(lengths: list[int]) -> None:
-    bins = histogram(np.array(lengths, dtype=np.int64))
-    assert sum(bins.counts) == len(lengths)
-    assert len(bins.edges) == (len(bins.counts) + 1 if lengths else 0)
+@given(st.lists(st.integers(0, 10**7), min_size=1, max_size=100))
+def test_the_histogram_counts_every_document_in_its_bar(lengths: list[int]) -> None:
+    bars = histogram(np.array(lengths, dtype=np.int64))
+    assert sum(bars.counts) == len(lengths)
+    assert bars.counts[0] and bars.counts[-1]
+    for place, count in enumerate(bars.counts, bars.first):
+        assert count == sum(2 ** (place / 2) <= max(1, length) < 2 ** ((place + 1) / 2) for length in lengths)
+    assert (bars.shortest, bars.middle, bars.longest) == (
+        min(lengths), sorted(lengths)[len(lengths) // 2], max(lengths))
+
+
+def test_of_no_documents_there_is_no_histogram() -> None:
+    assert histogram(np.array([], dtype=np.int64)) is None
 
 
 def test_a_description_with_unknown_numbers_is_refused(folder: Path) -> None:

@@ -26,6 +26,24 @@ def test_other_texts_or_settings_go_to_another_folder_and_the_same_to_the_same(t
     assert folder_of(texts) != first
 
 
+def test_hidden_files_which_are_not_read_make_no_other_text(tmp_path: Path) -> None:
+    texts = tiny.write_texts(tmp_path / ".letters")  # hidden itself, but chosen
+    first = library.digest_of([texts])
+    (texts / ".DS_Store").write_bytes(b"x")
+    (texts / ".git").mkdir()
+    (texts / ".git" / "index.txt").write_bytes(b"x")
+    assert library.digest_of([texts]) == first
+    (texts / "new.txt").write_bytes(b"x")
+    assert library.digest_of([texts]) != first
+
+
+def test_a_long_name_leaves_room_for_what_is_added_to_it(tmp_path: Path) -> None:
+    text = tmp_path / ("\u6587" * 80 + ".txt")  # 240 bytes
+    text.write_text("a")
+    assert len(folder_of(text).name.encode()) < 150
+    assert folder_of(text).name.startswith("\u6587" * 33 + "-")
+
+
 def test_a_file_name_that_is_no_text_has_a_folder_too(tmp_path: Path) -> None:
     odd = tmp_path / "odd"
     odd.mkdir()

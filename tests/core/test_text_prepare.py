@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,35 @@ def test_a_failure_leaves_the_old_dataset_as_it_was(poems: Path, out: Path) -> N
         run(poems, out, data__min_chars=10**6)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert sorted(out.parent.iterdir()) == [out, poems]
+
+
+def test_where_the_new_dataset_cannot_take_its_place_the_old_one_has_it_again(
+        poems: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(poems, out)
+    before, replace = (out / "meta.json").read_bytes(), module.replace
+
+    def held(source: Path, target: Path) -> None:
+        if source.suffix == ".tmp":
+            raise PermissionError(13, "Access is denied", str(source))
+        replace(source, target)
+
+    monkeypatch.setattr(module, "replace", held)
+    with pytest.raises(AtlasError, match="Access is denied"):
+        run(poems, out, data__min_chars=3)
+    assert (out / "meta.json").read_bytes() == before
+    assert [path.name for path in out.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_what_a_killed_preparation_left_is_gone_after_a_day(poems: Path, out: Path) -> None:
+    old, young, others = (out.with_name(name) for name in (".dataset.0a.tmp", ".dataset.0b.tmp", ".others.0a.tmp"))
+    for left in (old, young, others):
+        left.mkdir()
+        (left / "documents.tmp").write_bytes(b"1")
+        if left != young:
+            for path in (left / "documents.tmp", left):
+                os.utime(path, (1e9, 1e9))
+    run(poems, out)
+    assert (old.exists(), young.exists(), others.exists()) == (False, True, True)
 
 
 def test_a_folder_that_is_no_dataset_is_never_replaced(poems: Path, out: Path) -> None:

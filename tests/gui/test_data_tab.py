@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel
@@ -16,9 +15,9 @@ from atlas_core.events import Prepared, Progress
 from atlas_core.format import SPACE
 from atlas_core.text.dataset import Dataset
 from atlas_core.text.prepare import prepare
+from atlas_core.text.preview import preview
 from atlas_core.text.sources import list_sources
 from atlas_gui.tabs.data import DataTab
-from atlas_gui.widgets.length_histogram import bins
 
 CONFIG = Config().replace({"tokenizer.name": "bpe:300", "model.vocab_size": 300, "model.max_seq_len": 16})
 
@@ -54,7 +53,7 @@ def dataset(archive, tmp_path) -> Dataset:
 def show(tab: DataTab, dataset: Dataset) -> None:
     ids = dataset.tokens("train")[:200]
     tab.show_dataset(dataset.meta.to_dict(), [dataset.tokenizer.token_text(int(i)) for i in ids],
-                     np.diff(dataset.offsets("train")))
+                     preview(dataset).lengths)
 
 
 @pytest.mark.parametrize(("tied", "spent"), [(True, "1.0 M"), (False, "2.1 M")])
@@ -249,14 +248,6 @@ def test_what_was_said_of_one_text_is_not_said_of_another(tab):
     tab.add_notice("So short a text gives only 368 of the 4096 tokens.")
     tab.clear_dataset()
     assert not tab.findChild(QLabel, "dataNotices").isVisible()
-
-
-def test_every_document_falls_into_one_bin():
-    first, counts = bins([0, 1, 2, 3, 4, 1000])
-    assert first == 0
-    assert sum(counts) == 6
-    assert counts[:2] == [2, 0]
-    assert counts[-1] == 1
 
 
 def test_while_a_run_is_at_work_no_text_is_prepared_and_that_is_said(tab, archive):

@@ -44,7 +44,7 @@ def test_hostile_runs_are_listed_and_opened(qtbot: QtBot, qapp: object) -> None:
     theme.apply(qapp, dark=False)  # type: ignore[arg-type]
     tab = RunsTab()
     qtbot.addWidget(tab)
-    seen = errands.see_runs()
+    seen = errands.see_runs({})
     tab.set_runs(seen.infos, seen.losses)
     with qtbot.waitExposed(tab):
         tab.show()

@@ -119,13 +119,13 @@ def test_epochs_follow_from_steps_and_text(tab):
     assert tab.epochs() == tab.config().training.max_steps / 100
 
 
-def test_a_text_that_is_read_too_often_is_said_to_be_learned_by_heart(tab):
+def test_a_text_that_is_read_so_often_that_it_may_be_learned_by_heart_is_told_so(tab):
     facts = tab.findChild(QLabel, "modelFacts")
     per_run = tab.config().training.max_steps * tab.config().tokens_per_step
     for readings, said in ((4, False), (16, True)):
         tab.set_dataset_tokens(per_run // readings)
         assert f"reads your text {readings}" in facts.text()
-        assert ("learns it by heart" in facts.text()) == said
+        assert ("may learn it by heart" in facts.text()) == said
 
 
 def test_while_training_nothing_can_be_changed_and_that_is_said(tab, qtbot):

@@ -499,11 +499,15 @@ def test_a_curve_is_read_anew_only_when_it_has_grown(
     train_to_the_end(qtbot, session)
     assert session.run is not None
     metrics = session.run.path / runs.METRICS_FILE
-    before = errands.see_runs().losses[session.run.path]
+    curves: errands.Curves = {}
+    before = errands.see_runs(curves).losses[session.run.path]
     assert len(before) == 12
     with monkeypatch.context() as unread:
         unread.setattr(errands.History, "read", lambda _: pytest.fail("read again"))
-        assert errands.see_runs().losses[session.run.path] == before
+        assert errands.see_runs(curves).losses[session.run.path] == before
     with open(metrics, "ab") as file:
         file.write(metrics.read_bytes().splitlines()[-2] + b"\n")
-    assert errands.see_runs().losses[session.run.path] is not before
+    assert errands.see_runs(curves).losses[session.run.path] is not before
+    runs.delete(session.run.path)
+    errands.see_runs(curves)
+    assert not curves

@@ -98,12 +98,15 @@ def test_our_own_mistake_crosses_with_its_traceback(qtbot: QtBot) -> None:
     assert "in job" in details
 
 
-def test_what_the_system_refuses_is_a_sentence_and_no_mistake_of_ours(qtbot: QtBot) -> None:
+def test_what_the_system_refuses_is_a_sentence_and_no_mistake_of_ours(
+        qtbot: QtBot, caplog: pytest.LogCaptureFixture) -> None:
     def job() -> Iterator[int]:
         raise PermissionError(13, "Permission denied", "run/log.txt")
         yield
 
-    [(error, remedy, details)] = run(qtbot, Worker(job)).failures
+    with caplog.at_level("WARNING", "atlas_gui"):
+        [(error, remedy, details)] = run(qtbot, Worker(job)).failures
+    assert "in job" in caplog.text  # where it was, for whoever reads the log
     assert error == "run/log.txt cannot be used: Permission denied."
     assert remedy and not details
 

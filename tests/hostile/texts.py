@@ -214,7 +214,7 @@ CASES = [
          ".jsonl files, folders of them, or a .zip. For .jsonl, data.text_field names the field that holds the "
          "text."),
     Case("broken UTF-8", file("Größe ".encode() * 50 + b"\xff\xfe\xff" + GOOD),
-         "1 skipped (bytes that are no characters became �): a.txt", goes_on=True),
+         "1 read, though bytes that are no characters became �: a.txt", goes_on=True),
     Case("UTF-16 with its mark", file(GOOD.decode().encode("utf-16")), "", goes_on=True),
     Case("UTF-16 without a mark", file(GOOD.decode().encode("utf-16-le")),
          "There is no text in what was chosen (1 skipped (not text (binary)): a.txt). Add .txt, .md or .jsonl "
