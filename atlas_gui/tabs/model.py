@@ -261,7 +261,7 @@ class ModelTab(QWidget):
     def explain(self, reasons: str, *, role: str = "muted") -> None:
         """Why the settings are what they are now; gone with the next change."""
         theme.set_role(self._reasons, role)
-        self._reasons.setText(reasons)
+        self._reasons.setText(in_words(reasons))
         self._reasons.setVisible(bool(reasons))
 
     def _forget(self) -> None:
@@ -280,8 +280,7 @@ class ModelTab(QWidget):
                 problems += error.problems
         self._take_over(config)
         if problems:
-            self.explain(f"{name} leaves out what does not agree with it: {'; '.join(map(in_words, problems))}.",
-                         role="warning")
+            self.explain(f"{name} leaves out what does not agree with it: {'; '.join(problems)}.", role="warning")
 
     def _take_over(self, config: Config) -> None:
         before, time = self.config(), self._time
