@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,6 @@ from PySide6.QtWidgets import (
 from atlas_core import format as people
 from atlas_core.events import Exported, Progress
 from atlas_core.runs import CheckpointInfo
-from atlas_core.shell import quoted
 from atlas_gui import theme
 
 WIDTH_PX = 640
@@ -309,14 +309,22 @@ def checkpoint_label(info: CheckpointInfo) -> str:
 
 
 def commands(path: Path, name: str) -> tuple[str, str]:
-    """What to type for llama.cpp and for Ollama, quoted for the shell."""
-    file, model = shlex.quote(str(path)), shlex.quote(name.lower())
+    """What to type for llama.cpp and for Ollama: in a shell, on Windows in PowerShell."""
+    windows = sys.platform == "win32"
+    quote = _for_powershell if windows else shlex.quote
+    file, model = quote(str(path)), quote(name.lower())
     # Not llama-cli, which only chats since December 2025.
-    llama = f'llama-completion -m {quoted(path)} -no-cnv -p "Once upon a time"'
+    llama = f'llama-completion -m {file} -no-cnv -p "Once upon a time"'
     # The template hands the text over as it is; Ollama would dress it up as a chat.
-    ollama = (f"""printf 'FROM %s\\nTEMPLATE "{{{{ .Prompt }}}}"\\n' {file} > Modelfile"""
-              f" && ollama create {model} -f Modelfile && ollama run {model}")
-    return llama, ollama
+    lines = [quote(f"FROM {path}"), quote('TEMPLATE "{{ .Prompt }}"')]
+    create, run = f"ollama create {model} -f Modelfile", f"ollama run {model}"
+    if windows:
+        return llama, f"{', '.join(lines)} | Set-Content Modelfile; {create}; {run}"
+    return llama, f"printf '%s\\n' {' '.join(lines)} > Modelfile && {create} && {run}"
+
+
+def _for_powershell(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _plain(name: str) -> QLabel:

@@ -6,7 +6,8 @@ import dataclasses
 import shlex
 import shutil
 import subprocess
-from pathlib import Path
+import sys
+from pathlib import Path, PureWindowsPath
 
 import pytest
 from PySide6.QtCore import Qt
@@ -247,8 +248,16 @@ def test_commands_are_safe_to_paste() -> None:
     path = Path("my models/it's $(rm).gguf")
     llama, ollama = commands(path, "NANO-1")
     assert str(path) in shlex.split(llama)
-    assert str(path) in shlex.split(ollama)
+    assert f"FROM {path}" in shlex.split(ollama)
     assert "nano-1" in shlex.split(ollama)
+
+
+def test_on_windows_commands_are_powershells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    llama, ollama = commands(PureWindowsPath(r"C:\my models\it's.gguf"), "NANO")
+    assert r"-m 'C:\my models\it''s.gguf' -no-cnv" in llama
+    assert ollama == (r"""'FROM C:\my models\it''s.gguf', 'TEMPLATE "{{ .Prompt }}"' | Set-Content Modelfile; """
+                      "ollama create 'nano' -f Modelfile; ollama run 'nano'")
 
 
 @pytest.mark.skipif(shutil.which("sh") is None, reason="needs a shell")
