@@ -59,6 +59,7 @@ from atlas_gui.tabs.playground import LIVE, PlaygroundTab
 from atlas_gui.tabs.runs import RunsTab
 from atlas_gui.tabs.train import TrainTab
 from atlas_gui.tray import Tray
+from atlas_gui.widgets.eliding_label import ElidingLabel
 from atlas_gui.widgets.hardware_panel import HardwarePanel
 from atlas_gui.widgets.run_bar import RunBar, RunBarState
 from atlas_gui.widgets.toast import Toast
@@ -95,6 +96,7 @@ class MainWindow(QMainWindow):
         self.session = Session(self.settings, self)
         self._presets = presets.all_presets()
         self._played: Path | None = None  # the run that the playground was asked to play
+        self._exported: Path | None = None  # the run that an export is about
         self._resume_asked = False
         self._closing = False
         self._share: float | None = None
@@ -133,7 +135,7 @@ class MainWindow(QMainWindow):
         self.addToolBar(self.run_bar)
         self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.hardware_panel)
         self._minutes: float | None = None  # that a run may take, while the speed is being measured
-        self._status, self._machine = QLabel(), QLabel()
+        self._status, self._machine = ElidingLabel(), QLabel()
         self._status.setObjectName("statusLine")
         self._machine.setObjectName("machineLine")
         self._machine.setProperty("role", "muted")
@@ -576,6 +578,10 @@ class MainWindow(QMainWindow):
 
     def _on_runs_seen(self, seen: RunsSeen) -> None:
         self.runs_tab.set_runs(seen.infos, seen.losses)
+        for info in seen.infos:
+            if info.path == self._exported and info.checkpoints:
+                for dialog in self.findChildren(ExportDialog):
+                    dialog.set_checkpoints(info.checkpoints)
         if not self._resume_asked:
             self._resume_asked = True
             QTimer.singleShot(PLACED_MS, self, lambda: self._ask_to_resume(seen))
@@ -616,6 +622,7 @@ class MainWindow(QMainWindow):
         if not checkpoints:
             self.show_error(f"{run.name} has no checkpoint yet.", "Press Save now on the Train tab, then export.")
             return
+        self._exported = run
         dialog = ExportDialog(checkpoints, run.name, paths.exports_dir(), checkpoints[-1].parameters, parent=self)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.export_requested.connect(self.session.export)

@@ -102,7 +102,7 @@ class Session(QObject):
         machine = machine_memory(settings.device)
         self.state = IDLE
         self.config: Config = presets.find(presets.suggest(machine.total_bytes, gpu=machine.is_gpu)).config
-        self.sources: tuple[Path, ...] = (jobs.sample_source(),)
+        self.sources: tuple[Path, ...] = settings.sources or (jobs.sample_source(),)
         self.looked: Looked | None = None
         self.shown: Shown | None = None
         self.run: RunInfo | None = None  # the run on the Train tab, once it has a folder
@@ -162,6 +162,7 @@ class Session(QObject):
     def set_sources(self, sources: Sequence[Path]) -> None:
         """Learn from these texts from now on."""
         self.sources = tuple(sources)
+        self.settings.sources = [source for source in sources if source != jobs.sample_source()]
         self._chosen_dataset, self.looked = None, None
         self._show_dataset()
         self._look_again = False  # whoever looks now looks at texts of before

@@ -1,4 +1,4 @@
-"""What the window remembers between two starts: its place, its look, the choice of device. An .ini file, nothing else.
+"""What the window remembers between two starts: its place, its look, the texts, the device. An .ini file, nothing else.
 
 How a model learns is not kept here: that is a preset or a run's own `config.yaml`.
 """
@@ -6,6 +6,8 @@ How a model learns is not kept here: that is a preset or a run's own `config.yam
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QSettings
 
@@ -79,6 +81,18 @@ class Settings:
     @threads.setter
     def threads(self, threads: int) -> None:
         self._file.setValue("machine/threads", threads)
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """The texts that were chosen last, as far as they are still there."""
+        value = self._file.value("text/sources")  # of a list with one item it makes the item
+        names = value if isinstance(value, list) else [value]
+        found = [Path(name) for name in names if isinstance(name, str) and name]
+        return tuple(path for path in found if path.exists())
+
+    @sources.setter
+    def sources(self, sources: Sequence[Path]) -> None:
+        self._file.setValue("text/sources", [str(path) for path in sources])
 
     def _text(self, key: str) -> str:
         value = self._file.value(key)

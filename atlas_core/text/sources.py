@@ -226,7 +226,7 @@ def _found(shown: str, size: int, open: Callable[[], AbstractContextManager[Bina
         return _skipped(shown, f"{suffix} files are not read", bytes=size)
     with open() as stream:
         if encodings.is_binary(stream.read(_PEEK_BYTES)):
-            return _skipped(shown, "not text (binary)", bytes=size)
+            return _skipped(shown, "binary, not text", bytes=size)
     return _Found(SourceEntry(shown, "text", size), open)
 
 
@@ -259,7 +259,7 @@ def _text_documents(found: _Found, on_skip: OnSkip) -> Iterator[Document]:
     with found.open() as stream:
         start = stream.read(_PEEK_BYTES)
     if encodings.is_binary(start):
-        on_skip(name, "not text (binary)")
+        on_skip(name, "binary, not text")
         return
     # Twice through the file: once to know its encoding for certain, once for the text.
     with found.open() as stream:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import (
     QApplication,
     QComboBox,
@@ -72,12 +72,25 @@ class ExportDialog(QDialog):
         self.setObjectName("exportDialog")
         self.setWindowTitle(f"Export {model_name}")
         self.setMinimumWidth(WIDTH_PX)
-        self._build(checkpoints)
+        self._build()
         self._lay_out()
         self._connect()
+        self.set_checkpoints(checkpoints)
         self._on_type_chosen()
 
     # ---- what it is told
+
+    def set_checkpoints(self, checkpoints: Sequence[CheckpointInfo]) -> None:
+        """Offer these from now on: while training goes on, new ones come and old ones go. The chosen one stays so."""
+        chosen, found = self.checkpoint_combo.currentData(), offered(checkpoints)
+        paths = [info.path for info in found]
+        with QSignalBlocker(self.checkpoint_combo):
+            self.checkpoint_combo.clear()
+            for info in found:
+                self.checkpoint_combo.addItem(checkpoint_label(info), info.path)
+            self.checkpoint_combo.setCurrentIndex(paths.index(chosen) if chosen in paths else 0)
+        if chosen not in paths and chosen is not None and not self._busy:
+            self._say(f"{chosen.name} has made room for newer ones. Another one is chosen.", role="warning")
 
     def set_progress(self, progress: Progress) -> None:
         self.progress_bar.setRange(0, progress.total)  # without a total the bar runs to and fro
@@ -111,12 +124,10 @@ class ExportDialog(QDialog):
 
     # ---- how it is made
 
-    def _build(self, checkpoints: Sequence[CheckpointInfo]) -> None:
+    def _build(self) -> None:
         self.checkpoint_combo = QComboBox()
         self.checkpoint_combo.setObjectName("exportCheckpointCombo")
         self.checkpoint_combo.setAccessibleName("Checkpoint")
-        for info in offered(checkpoints):
-            self.checkpoint_combo.addItem(checkpoint_label(info), info.path)
         self.type_combo = QComboBox()
         self.type_combo.setObjectName("exportTypeCombo")
         self.type_combo.setAccessibleName("Type")

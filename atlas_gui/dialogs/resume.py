@@ -22,6 +22,7 @@ from atlas_core import format as people
 from atlas_core import history
 from atlas_core.runs import RunInfo
 from atlas_gui import theme
+from atlas_gui.widgets.eliding_label import ElidingLabel
 from atlas_gui.widgets.sparkline import Sparkline
 
 WIDTH_PX = 560
@@ -65,9 +66,11 @@ class ResumeDialog(QDialog):
         self.run_combo.setAccessibleName("Interrupted run")
         for run in self._runs:
             self.run_combo.addItem(f"{run.name} · {people.ago(run.updated_at)}")
+        self.run_combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.run_combo.setVisible(len(self._runs) > 1)
         self.run_combo.currentIndexChanged.connect(self._on_run_chosen)
-        self._name = _label("title")
+        self._name = ElidingLabel()
+        self._name.setProperty("role", "title")
         self._explanation = _label("muted")
         self._explanation.setWordWrap(True)
         self._sparkline = Sparkline()

@@ -65,10 +65,10 @@ class NumberSpin(QAbstractSpinBox):
     def _read(self, text: str) -> int | float | None:
         """The number in `text`, with or without the unit and the gaps; None if there is none.
 
-        "0,5" is a half, as much of the world writes it; a comma before three digits of a whole number is a gap.
+        "0,5" is a half, as much of the world writes it; in a whole number a mark before three digits is a gap.
         """
         bare = re.sub(r"[\s_]", "", text.removesuffix(self._suffix.strip()))
-        bare = re.sub(r",(?=\d{3}(?!\d))", "", bare) if self._whole else bare.replace(",", ".")
+        bare = re.sub(r"[,.](?=\d{3}(?!\d))", "", bare) if self._whole else bare.replace(",", ".")
         try:
             number = int(bare) if self._whole and "e" not in bare.lower() else float(bare)
         except ValueError:

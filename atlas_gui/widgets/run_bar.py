@@ -22,9 +22,10 @@ from PySide6.QtWidgets import (
 )
 
 from atlas_gui import theme
-from atlas_gui.widgets.eliding_label import ElidingLabel
+from atlas_gui.widgets.eliding_label import ElidingLabel, plain_tip
 
 PRIMARY_WIDTH = 120
+TITLE_WIDTH = 240
 BAR_STEPS = 1000
 BAR_HEIGHT = 4
 
@@ -79,7 +80,10 @@ class RunBar(QToolBar):
         self.stop_button.setEnabled(state.stop_enabled)
         self.new_run_button.setVisible(state.new_run_offered)
         self.export_button.setEnabled(state.export_enabled)
-        self._title.setText(state.title)
+        shown = self._title.fontMetrics().elidedText(state.title, Qt.TextElideMode.ElideMiddle, TITLE_WIDTH)
+        self._title.setText(shown)
+        self._title.setToolTip("" if shown == state.title else plain_tip(state.title))
+        self._title.setAccessibleName(state.title)
         self._title.setVisible(bool(state.title))
         self._sentence.setText(state.sentence)
         self._bar.setVisible(state.busy)
@@ -128,7 +132,9 @@ class RunBar(QToolBar):
         self.settings_button = _button("", "cog-outline", "settingsButton", "Settings (Ctrl+,)", role="flat")
         self.settings_button.setAccessibleName("Settings")
         self._title = QLabel()
+        self._title.setTextFormat(Qt.TextFormat.PlainText)
         self._title.setProperty("role", "title")
+        self._title.ensurePolished()  # the role decides the font, and the font how much fits
         self._sentence = ElidingLabel()
         self._sentence.setObjectName("planSentence")
         self._bar = QProgressBar(self)  # lies along the lower edge, so that nothing jumps when it comes and goes

@@ -123,8 +123,8 @@ def test_what_is_not_read_is_named_with_its_reason(tmp_path: Path) -> None:
         (tmp_path / "in" / name).write_bytes(content)
     found, skips = read(tmp_path / "in")
     assert found == []
-    assert dict(skips) == {"in/.git/": "hidden folder", "in/.h.txt": "hidden file", "in/b": "not text (binary)",
-                           "in/n.txt": "not text (binary)", "in/p.pdf": ".pdf files are not read"}
+    assert dict(skips) == {"in/.git/": "hidden folder", "in/.h.txt": "hidden file", "in/b": "binary, not text",
+                           "in/n.txt": "binary, not text", "in/p.pdf": ".pdf files are not read"}
 
 
 def test_the_list_says_what_reading_does(tmp_path: Path) -> None:

@@ -81,6 +81,8 @@ def test_a_comma_is_a_decimal_point_or_a_gap_and_never_lost(form, qtbot):
     type_into(qtbot, editor(form, "training.max_steps"), "12,500")
     assert form.config().training.learning_rate == 1e-3
     assert form.config().training.max_steps == 12500
+    type_into(qtbot, editor(form, "training.max_steps"), "13.500")
+    assert form.config().training.max_steps == 13500
     type_into(qtbot, editor(form, "model.num_layers"), "3,5")
     assert form.config().model.num_layers == 3  # not 35
 

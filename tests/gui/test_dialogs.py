@@ -151,6 +151,19 @@ def exported(path: Path, *, verified: bool = True) -> Exported:
     return Exported(path, "f16", 2_000_000, verified, 148, 2300, ("Reopened: 148 tensors equal.",))
 
 
+def test_checkpoints_that_come_and_go_are_followed_and_the_chosen_one_stays(export: ExportDialog) -> None:
+    combo, status = export.checkpoint_combo, export.status_label
+    combo.setCurrentIndex(1)
+    assert combo.currentData() == checkpoint("step", 60).path
+    export.set_checkpoints([checkpoint("step", 60), checkpoint("step", 80), checkpoint("best", 40)])
+    assert combo.currentData() == checkpoint("step", 60).path and not status.text()
+    assert [combo.itemData(place) for place in range(combo.count())] == [
+        checkpoint("best", 40).path, checkpoint("step", 80).path, checkpoint("step", 60).path]
+    export.set_checkpoints([checkpoint("step", 80), checkpoint("best", 40)])
+    assert combo.currentData() == checkpoint("best", 40).path
+    assert "atlas_step_60.pt has made room" in status.text()
+
+
 def test_enter_exports_the_best_checkpoint_as_f16(export: ExportDialog, qtbot: QtBot, tmp_path: Path) -> None:
     with qtbot.waitSignal(export.export_requested) as asked:
         qtbot.keyClick(export, Qt.Key.Key_Return)

@@ -246,3 +246,11 @@ def test_only_cards_that_show_something_new_are_new_and_the_focus_stays(
     assert button(tab, later, "Play").hasFocus()
     tab.set_runs([infos[1], infos[0]], {})
     assert [tab.card(info.path).info for info in (infos[1], infos[0])] == [infos[1], infos[0]]
+
+
+def test_a_card_is_as_wide_as_the_list_also_when_that_becomes_narrower(
+        tab: RunsTab, infos: list[RunInfo], qtbot: QtBot) -> None:
+    for width in (1300, 1000, 1250, 1010):
+        tab.resize(width, 600)
+        card, room = tab.card(infos[0].path), tab.runs_list.viewport()
+        qtbot.waitUntil(lambda card=card, room=room: 0 < room.width() - card.width() < 30, timeout=2000)

@@ -14,7 +14,7 @@ from PySide6.QtCore import QTimer
 from pytestqt.qtbot import QtBot
 
 from atlas_core import config as configuration
-from atlas_core import runs
+from atlas_core import jobs, runs
 from atlas_core.config import Config, Sampling
 from atlas_core.control import Control
 from atlas_core.errors import AtlasError
@@ -287,6 +287,23 @@ def test_settings_survive() -> None:
     del settings  # writes the file
     again = Settings()
     assert (again.theme, again.threads, again.device, again.hardware_collapsed) == ("dark", 3, "cpu", True)
+
+
+def test_the_texts_that_were_chosen_last_are_there_again_unless_they_are_gone(
+        qtbot: QtBot, session: Session, zipped_text: Path, tmp_path: Path) -> None:
+    def again() -> tuple[Path, ...]:
+        return Session(Settings()).sources
+
+    assert again() == (zipped_text,)
+    other = tmp_path / "letter.txt"
+    other.write_text("Dear all", encoding="utf-8")
+    session.set_sources([zipped_text, other])
+    assert again() == (zipped_text, other)
+    zipped_text.unlink()
+    assert again() == (other,)
+    session.set_sources([])
+    assert again() == (jobs.sample_source(),)
+    qtbot.waitUntil(lambda: not session._crew.busy("look"), timeout=JOB_MS)
 
 
 def test_a_setting_that_makes_no_sense_counts_as_never_set(atlas_home: Path) -> None:

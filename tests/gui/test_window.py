@@ -746,3 +746,29 @@ def test_a_mistake_in_any_thread_is_told_by_the_window(window: MainWindow, qtbot
     shown = dialog(qtbot, window, "errorDialog")
     assert shown.thread() == window.thread()
     shown.close()
+
+
+def test_a_long_name_of_a_run_leaves_room_for_everything_else(tiny_window: MainWindow) -> None:
+    window, name = tiny_window, "nano-" + "a" * 95
+    window.resize(1280, 800)
+    before = window.minimumSizeHint().width()
+    window.run_bar.show_state(RunBarState(title=name, sentence="step 82 / 2 400"))
+    window.findChild(QLabel, "statusLine").setText(f"{name}: step 82 of 2 400, saved just now")
+    assert window.minimumSizeHint().width() <= max(before, 1280)
+    shown = window.run_bar._title
+    assert shown.sizeHint().width() <= 244 and shown.accessibleName() == name and "a" * 95 in shown.toolTip()
+
+
+def test_an_open_export_follows_the_checkpoints_of_its_run(tiny_window: MainWindow, qtbot: QtBot) -> None:
+    window = tiny_window
+    click(qtbot, window, "trainButton")
+    qtbot.waitUntil(lambda: window.session.run is not None and window.session.run.state == "done", timeout=JOB_MS)
+    wait_for(qtbot, window, IDLE)
+    click(qtbot, window, "exportButton")
+    combo = dialog(qtbot, window, "exportDialog").findChild(QComboBox, "exportCheckpointCombo")
+    assert combo is not None and window.session.run is not None
+    offered = combo.count()
+    gone = next(info for info in window.session.run.checkpoints if info.kind == "step")
+    runs.sidecar(gone.path).unlink()
+    window.session.refresh_runs()
+    qtbot.waitUntil(lambda: combo.count() == offered - 1, timeout=JOB_MS)

@@ -204,10 +204,10 @@ CASES = [
          "There are only 2 tokens of text in what was chosen. Add .txt, .md or .jsonl files, folders of them, or a "
          ".zip. For .jsonl, data.text_field names the field that holds the text."),
     Case("binary that calls itself text", file(bytes(range(256)) * 40),
-         "There is no text in what was chosen (1 skipped (not text (binary)): a.txt). Add .txt, .md or .jsonl "
+         "There is no text in what was chosen (1 skipped (binary, not text): a.txt). Add .txt, .md or .jsonl "
          "files, folders of them, or a .zip. For .jsonl, data.text_field names the field that holds the text."),
     Case("binary without a suffix", file(bytes(range(256)) * 40, "a"),
-         "There is no text in what was chosen (1 skipped (not text (binary)): a). Add .txt, .md or .jsonl files, "
+         "There is no text in what was chosen (1 skipped (binary, not text): a). Add .txt, .md or .jsonl files, "
          "folders of them, or a .zip. For .jsonl, data.text_field names the field that holds the text."),
     Case("a picture", file(b"\x89PNG", "a.png"),
          "There is no text in what was chosen (1 skipped (.png files are not read): a.png). Add .txt, .md or "
@@ -217,7 +217,7 @@ CASES = [
          "1 read, though bytes that are no characters became �: a.txt", goes_on=True),
     Case("UTF-16 with its mark", file(GOOD.decode().encode("utf-16")), "", goes_on=True),
     Case("UTF-16 without a mark", file(GOOD.decode().encode("utf-16-le")),
-         "There is no text in what was chosen (1 skipped (not text (binary)): a.txt). Add .txt, .md or .jsonl "
+         "There is no text in what was chosen (1 skipped (binary, not text): a.txt). Add .txt, .md or .jsonl "
          "files, folders of them, or a .zip. For .jsonl, data.text_field names the field that holds the text."),
     Case("control characters and half surrogates", file(b"\x1b[2J\x07" + GOOD + b"\xed\xa0\x80"), "", goes_on=True),
     Case("half a million marks on one letter", file(b"e" + "\u0301\u0323".encode() * 250_000 + GOOD), "",
