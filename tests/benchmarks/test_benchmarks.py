@@ -264,7 +264,8 @@ def test_a_forecast_stands_beside_the_run_it_foresaw(
 
 
 def test_optimizers_train_side_by_side(dataset: Path) -> None:
-    found = optimizers.side_by_side(plain(training__max_steps=2400), dataset, {"adamw": 1e-2, "muon": 1e-3}, seed=1, seconds=0.2)
+    config = plain(training__max_steps=2400)
+    found = optimizers.side_by_side(config, dataset, {"adamw": 1e-2, "muon": 1e-3}, seed=1, seconds=0.2)
     assert [(row["optimizer"], row["learning_rate"]) for row in found] == [("adamw", 1e-2), ("muon", 1e-3)]
     assert all(row["steps"] > 1 and 0 < row["bits_per_byte"] < 8 for row in found)
 
