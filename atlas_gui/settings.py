@@ -5,6 +5,7 @@ How a model learns is not kept here: that is a preset or a run's own `config.yam
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,8 +88,9 @@ class Settings:
         """The texts that were chosen last, as far as they are still there."""
         value = self._file.value("text/sources")  # of a list with one item it makes the item
         names = value if isinstance(value, list) else [value]
-        found = [Path(name) for name in names if isinstance(name, str) and name]
-        return tuple(path for path in found if path.exists())
+        # `Path.exists` raises for a folder that may not be looked into.
+        there = [name for name in names if isinstance(name, str) and os.path.exists(name)]  # noqa: PTH110
+        return tuple(map(Path, there))
 
     @sources.setter
     def sources(self, sources: Sequence[Path]) -> None:

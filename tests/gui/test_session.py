@@ -307,12 +307,13 @@ def test_the_texts_that_were_chosen_last_are_there_again_unless_they_are_gone(
 
 
 def test_a_setting_that_makes_no_sense_counts_as_never_set(atlas_home: Path) -> None:
-    (atlas_home / "atlas-studio.ini").write_text("[General]\ntheme=plaid\n[machine]\nthreads=many\n",
-                                                 encoding="utf-8")
+    (atlas_home / "atlas-studio.ini").write_text("[General]\ntheme=plaid\n[machine]\nthreads=many\n"
+                                                 f"[text]\nsources={'a' * 5000}, /nowhere\n", encoding="utf-8")
     settings = Settings()
     assert settings.theme == "system"
     assert settings.dark is None
     assert settings.threads == 0
+    assert settings.sources == ()
 
 
 def test_a_run_that_is_opened_too_late_does_not_take_the_place_of_the_one_at_work(
