@@ -176,8 +176,10 @@ def home_of(checkpoint: Path) -> Path | None:
 
 
 def inspect(run: Path) -> RunInfo:
-    """A run at a glance. Raises `CheckpointError` if the folder is not a run."""
+    """A run at a glance. Raises `CheckpointError` if the folder is not a run or does not exist."""
     if not is_run(run):
+        if not os.path.lexists(run):
+            raise CheckpointError(f"{run} does not exist.", "Check the path; it may have been deleted or moved.")
         raise CheckpointError(f"{run} is not a run.", f"A run's folder holds a {CONFIG_FILE}.")
     try:
         config = settings.load(run / CONFIG_FILE)

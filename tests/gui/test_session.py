@@ -503,6 +503,13 @@ def test_while_a_run_is_read_it_is_that_one_that_is_at_work(qtbot: QtBot, sessio
     assert session.at_work is None
 
 
+def test_a_run_that_is_gone_is_said_to_be_gone(qtbot: QtBot, session: Session, tmp_path: Path) -> None:
+    with qtbot.waitSignal(session.failed, timeout=JOB_MS) as told:
+        session.resume_run(tmp_path / "gone")
+    assert "does not exist" in told.args[0]
+    qtbot.waitUntil(lambda: session.state == IDLE, timeout=JOB_MS)
+
+
 def test_who_resumes_while_text_is_prepared_is_told_what_is_at_work(qtbot: QtBot, session: Session) -> None:
     with qtbot.waitSignal(session.became_quiet, timeout=JOB_MS):
         session.prepare()
