@@ -48,6 +48,11 @@ def exports_dir() -> Path:
     return home() / "exports"
 
 
+def crash_file() -> Path:
+    """Where the window's process was as it died of no Python error."""
+    return home() / "atlas-studio-crash.log"
+
+
 def log_file() -> Path:
     """The program's own log (not a run's)."""
     return home() / "atlas-studio.log"

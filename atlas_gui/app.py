@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from types import TracebackType
 
@@ -54,7 +56,7 @@ def show(window: MainWindow) -> None:
 
 
 def start_log() -> None:
-    """The program's own log beside the user's data; a folder that cannot be written costs only the log."""
+    """The program's own logs beside the user's data; a folder that cannot be written costs only those."""
     try:
         paths.home().mkdir(parents=True, exist_ok=True)
         handler: logging.Handler = RotatingFileHandler(paths.log_file(), maxBytes=LOG_BYTES, backupCount=1,
@@ -66,6 +68,8 @@ def start_log() -> None:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.info("atlas-studio %s", __version__)
+    with suppress(OSError):  # open as long as the process lives: it is written to as that dies, in torch or Qt
+        faulthandler.enable(open(paths.crash_file(), "ab"))  # noqa: SIM115
 
 
 def catch_mistakes(window: MainWindow) -> None:

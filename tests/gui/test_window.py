@@ -772,3 +772,9 @@ def test_an_open_export_follows_the_checkpoints_of_its_run(tiny_window: MainWind
     runs.sidecar(gone.path).unlink()
     window.session.refresh_runs()
     qtbot.waitUntil(lambda: combo.count() == offered - 1, timeout=JOB_MS)
+
+
+def test_a_crash_leaves_a_word(atlas_home: Path) -> None:
+    dies = "from atlas_gui.app import start_log; import faulthandler; start_log(); faulthandler._sigsegv()"
+    assert subprocess.run([sys.executable, "-c", dies], capture_output=True, check=False).returncode != 0
+    assert b"Current thread" in (atlas_home / "atlas-studio-crash.log").read_bytes()
