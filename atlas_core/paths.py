@@ -72,7 +72,7 @@ def fresh_folder(parent: Path, name: str) -> Path:
 
 def file_name(name: str) -> str:
     """`name` without what some file system refuses or takes for a folder."""
-    return shortened(re.sub(r"[^\w.-]+", "-", name).strip("-.")) or "untitled"
+    return shortened(re.sub(r"[^\w.-]+", "-", name).lstrip("-.")).rstrip("-.") or "untitled"
 
 
 def shortened(name: str) -> str:

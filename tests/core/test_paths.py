@@ -74,3 +74,10 @@ def test_a_refusal_that_stays_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(AtlasError, match="in use"):
         paths.write_atomically(tmp_path / "file", b"new")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "clean"), [
+    ("a b/c", "a-b-c"), (".hidden.", "hidden"), ("a" * 99 + ". more", "a" * 99),
+    ("\u6587" * 80, "\u6587" * 33), ("..", "untitled")])
+def test_a_name_for_a_folder_is_short_and_has_no_end_that_windows_refuses(name: str, clean: str) -> None:
+    assert paths.file_name(name) == clean
