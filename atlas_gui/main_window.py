@@ -96,7 +96,7 @@ class MainWindow(QMainWindow):
         self.session = Session(self.settings, self)
         self._presets = presets.all_presets()
         self._played: Path | None = None  # the run that the playground was asked to play
-        self._exported: Path | None = None  # the run that an export is about
+        self._exporting: Path | None = None  # the run that an export is about
         self._resume_asked = False
         self._closing = False
         self._share: float | None = None
@@ -579,7 +579,7 @@ class MainWindow(QMainWindow):
     def _on_runs_seen(self, seen: RunsSeen) -> None:
         self.runs_tab.set_runs(seen.infos, seen.losses)
         for info in seen.infos:
-            if info.path == self._exported and info.checkpoints:
+            if info.path == self._exporting and info.checkpoints:
                 for dialog in self.findChildren(ExportDialog):
                     dialog.set_checkpoints(info.checkpoints)
         if not self._resume_asked:
@@ -622,7 +622,7 @@ class MainWindow(QMainWindow):
         if not checkpoints:
             self.show_error(f"{run.name} has no checkpoint yet.", "Press Save now on the Train tab, then export.")
             return
-        self._exported = run
+        self._exporting = run
         dialog = ExportDialog(checkpoints, run.name, paths.exports_dir(), checkpoints[-1].parameters, parent=self)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.export_requested.connect(self.session.export)
